@@ -1,0 +1,19 @@
+"""Run a bundle as a stream, with numpy and one engine."""
+
+from . import microphone
+from .bundle import Manifest
+from .faults import AudioFault, BundleFault, RuntimeFault
+from .keyword import Event
+from .stream import Model, Stream, load
+
+__all__ = [
+    "AudioFault",
+    "BundleFault",
+    "Event",
+    "Manifest",
+    "Model",
+    "RuntimeFault",
+    "Stream",
+    "load",
+    "microphone",
+]

@@ -1,0 +1,75 @@
+"""ONNX graphs on ONNX Runtime's processor provider."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..bundle import Tensor
+from ..faults import BundleFault
+
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64"}
+_FATAL = 4  # ONNX Runtime's log level: what it would print arrives as an exception anyway
+
+
+class Engine:
+    """One graph, ready to run.
+
+    Args:
+        model: the bytes of a .onnx file, weights included.
+        threads: processor threads within an operator.
+
+    Raises:
+        BundleFault: onnxruntime is not installed, or cannot load the graph.
+    """
+
+    def __init__(self, model: bytes, *, threads: int = 1) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BundleFault(
+                f'running a .onnx model needs onnxruntime ({error}): pip install "otolite[runtime]"'
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL
+        # Threads that spin between two windows would drain a battery for nothing.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+        # Its exceptions derive from Exception and RuntimeError, without a public base class.
+        except Exception as error:
+            raise BundleFault(
+                f"onnxruntime {onnxruntime.__version__} cannot load the model: {_line(error)}. "
+                "Update onnxruntime, or export again with a lower opset."
+            ) from error
+        self.version = f"onnxruntime {onnxruntime.__version__}"
+        self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every output by name.
+
+        Raises:
+            BundleFault: the graph refuses the inputs' shapes or fails while running.
+        """
+        names = [tensor.name for tensor in self.outputs]
+        try:
+            values = self._session.run(names, dict(feeds))
+        except Exception as error:  # as above: no public base class
+            shapes = {name: array.shape for name, array in feeds.items()}
+            raise BundleFault(f"the model failed on inputs {shapes}: {_line(error)}") from error
+        return dict(zip(names, values, strict=True))
+
+
+def _tensor(node: object) -> Tensor:
+    """ONNX Runtime's description as ours; an unnamed open dimension is None there."""
+    shape = tuple("?" if size is None else size for size in node.shape)  # type: ignore[attr-defined]
+    dtype = node.type  # type: ignore[attr-defined]
+    return Tensor(name=node.name, shape=shape, dtype=_DTYPES.get(dtype, dtype))  # type: ignore[attr-defined]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

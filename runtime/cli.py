@@ -1,0 +1,233 @@
+"""The device's command line: listen and doctor, with nothing but numpy and one engine."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from . import microphone
+from .doctor import Report, check
+from .faults import RuntimeFault
+from .keyword import Event
+from .listen import listen, wav_blocks
+from .stream import load
+
+_PROGRAM = f"python -m {__package__}"
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 done, 1 the work failed, 2 the call was wrong (by argparse's exit)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, format="warning: %(message)s", level=logging.WARNING)
+    # A label of another script must not stop a terminal that cannot show it.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if options.command == "doctor":
+            return doctor_command(options.bundle, as_json=options.json, threads=options.threads)
+        return listen_command(
+            options.bundle,
+            wav=options.wav,
+            device=options.device,
+            threshold=options.threshold,
+            as_json=options.json,
+            threads=options.threads,
+        )
+    except RuntimeFault as fault:
+        print(f"error: {' '.join(str(fault).split())}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def listen_command(
+    bundle: str,
+    *,
+    wav: str | None = None,
+    device: int | str | None = None,
+    threshold: float | None = None,
+    as_json: bool = False,
+    threads: int = 1,
+) -> int:
+    """Print a recording's or the microphone's events; returns the exit code.
+
+    Ctrl-C is how listening to a microphone ends, so it is a success there.
+
+    Args:
+        bundle: a bundle's folder or .zip.
+        wav: a recording; None: the microphone.
+        device: the microphone's number or name; None: the system's default.
+        threshold: in place of the manifest's, in (0, 1].
+        as_json: one JSON object a line.
+        threads: processor threads of the engine.
+
+    Raises:
+        RuntimeFault: the bundle, the recording or the microphone cannot be used.
+    """
+    model = load(bundle, threads=threads)
+    decision = model.manifest.decision
+    blocks: Iterator[np.ndarray]
+    if wav is None:
+        blocks = microphone.blocks(model.sample_rate, device=device)
+    else:
+        blocks = wav_blocks(wav, model.sample_rate)
+    print(
+        f"{model.manifest.name}: listening to {wav or 'the microphone (Ctrl-C ends)'} for "
+        f"{', '.join(decision.keywords)} at threshold {threshold or decision.threshold:g}",
+        file=sys.stderr,
+    )
+    width = max(len(word) for word in decision.keywords)
+    try:
+        num_events = print_events(
+            listen(model, blocks, threshold=threshold), as_json=as_json, label_width=width
+        )
+    except KeyboardInterrupt:
+        if wav is not None:
+            raise
+        print("stopped", file=sys.stderr)
+        return 0
+    print(f"{num_events} {'event' if num_events == 1 else 'events'}", file=sys.stderr)
+    return 0
+
+
+def print_events(events: Iterable[Event], *, as_json: bool = False, label_width: int = 0) -> int:
+    """Print each event on stdout at once, as `  1.20 s  yes   0.97` or as a line of JSON.
+
+    A reader that goes away (`| head -1`) has seen enough: printing ends without an error.
+
+    Args:
+        events: such as `listen` gives.
+        as_json: objects with label, start_s, end_s and score.
+        label_width: characters to pad labels to, so that scores stand in a column.
+
+    Returns:
+        How many were printed.
+    """
+    num_events = 0
+    for event in events:
+        if as_json:
+            line = json.dumps(dataclasses.asdict(event))
+        else:
+            line = f"{event.start_s:6.2f} s  {event.label:<{label_width}}  {event.score:.2f}"
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            _silence_stdout()
+            break
+        num_events += 1
+    return num_events
+
+
+def doctor_command(bundle: str, *, as_json: bool = False, threads: int = 1) -> int:
+    """Print how the bundle does on this machine; returns 0 where it passes and 1 where not.
+
+    Raises:
+        BundleFault: the bundle is absent or damaged, or its engine is not installed.
+    """
+    report = check(bundle, threads=threads)
+    print(json.dumps(report.to_dict(), indent=2) if as_json else _table(report), flush=True)
+    if not report.passed:
+        print(
+            f"error: the model answers {report.max_error:.3g} off what it did at export, over the "
+            f"tolerance {report.tolerance:.3g}. Update {report.engine}, or export again.",
+            file=sys.stderr,
+        )
+    return 0 if report.passed else 1
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout once more at its end, and would complain of the broken pipe there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _table(report: Report) -> str:
+    rows = (
+        ("bundle", f"{report.name}, schema {report.schema_version}, every sha256 right"),
+        ("machine", f"{report.machine}, Python {report.python}, numpy {report.numpy}"),
+        ("engine", f"{report.engine}, threads {report.threads}"),
+        ("golden", f"largest error {report.max_error:.2e}, tolerance {report.tolerance:.2e}"),
+        ("load", f"{report.load_ms:.1f} ms"),
+        ("window", f"{report.window_ms:.2f} ms (median), one every {report.hop_ms:g} ms"),
+        ("real time", f"{report.real_time_factor:.4f} s of compute for a second of audio"),
+        ("result", "passed" if report.passed else "FAILED"),
+    )
+    return "\n".join(f"{name:<10} {value}" for name, value in rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="Run a speech bundle on this device.",
+        epilog=f"example: {_PROGRAM} listen keywords --wav kitchen.wav",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    listening = commands.add_parser(
+        "listen",
+        help="print keywords as they are heard",
+        description="Print keywords with the second they were heard at and their score (0-1).",
+        epilog=f"example: {_PROGRAM} listen keywords --wav kitchen.wav --threshold 0.8",
+    )
+    source = listening.add_mutually_exclusive_group()
+    source.add_argument(
+        "--wav", metavar="FILE", help="a recording, 4-192 kHz, any channels (default: microphone)"
+    )
+    source.add_argument(
+        "--device",
+        type=_device,
+        metavar="NAME",
+        help="microphone's number or part of its name (default: the system's)",
+    )
+    listening.add_argument(
+        "--threshold",
+        type=_threshold,
+        metavar="P",
+        help="least smoothed posterior of an event, in (0, 1] (default: the bundle's)",
+    )
+    examining = commands.add_parser(
+        "doctor",
+        help="check a bundle on this machine",
+        description="Verify digests, replay the stored example, time one window (ms).",
+        epilog=f"example: {_PROGRAM} doctor keywords",
+    )
+    for command in (listening, examining):
+        command.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder or .zip")
+        command.add_argument("--json", action="store_true", help="for machines (default: text)")
+        command.add_argument(
+            "--threads",
+            type=_threads,
+            default=1,
+            metavar="N",
+            help="processor threads of the engine (default: 1)",
+        )
+    return parser
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must lie in (0, 1], got {text!r}")
+    return value
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"must be an integer in [1, 1024], got {text!r}")
+    return int(text)

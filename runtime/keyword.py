@@ -1,0 +1,113 @@
+"""Turn the posteriors of successive windows into keyword events, one for each spoken word."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from .manifest import Decision, Streaming, check_threshold
+
+
+@dataclass(frozen=True)
+class Event:
+    """A keyword that was heard."""
+
+    label: str
+    start_s: float
+    """Start of the stretch that all agreeing windows saw, in seconds of the stream."""
+    end_s: float
+    """End of that stretch."""
+    score: float
+    """Smoothed posterior when the event fired, in [threshold, 1]."""
+
+
+class KeywordDetector:
+    """Smoothing, threshold, patience and refractory time over one stream's windows.
+
+    An event fires when one keyword, `patience` windows in a row, has the largest smoothed
+    posterior of all keywords and reaches the threshold. After it no keyword fires for
+    `refractory_samples`, and the same one not before it has fallen under the threshold once:
+    a word held through many windows is still one word.
+
+    Args:
+        decision: the manifest's, made at export.
+        labels: all labels in the posteriors' order.
+        streaming: window and hop, to place an event in time.
+        sample_rate: samples per second.
+        threshold: in place of the decision's, in (0, 1].
+
+    Raises:
+        BundleFault: a threshold outside (0, 1].
+
+    Source: smoothing as in Chen, Parada, Heigold, "Small-footprint keyword spotting using deep
+    neural networks", ICASSP 2014, equation 2: at the start the mean is over the windows so far.
+    The decision per keyword with patience and re-arming is ours: one event a word, not one
+    confidence a frame.
+    """
+
+    def __init__(
+        self,
+        decision: Decision,
+        labels: tuple[str, ...],
+        streaming: Streaming,
+        sample_rate: int,
+        *,
+        threshold: float | None = None,
+    ) -> None:
+        self._decision = decision
+        self._threshold = decision.threshold if threshold is None else threshold
+        check_threshold(self._threshold)
+        self._streaming = streaming
+        self._sample_rate = sample_rate
+        self._labels = labels
+        # In the labels' order, so that a tie has one answer whatever the decision's order.
+        self._keywords = [
+            labels.index(word) for word in sorted(decision.keywords, key=labels.index)
+        ]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all windows, as before the stream's first sample."""
+        self._recent: deque[np.ndarray] = deque(maxlen=self._decision.smoothing_windows)
+        self._candidate = -1
+        self._agreeing_windows = 0
+        self._ready_at_samples = 0
+        self._held: set[int] = set()
+
+    def update(self, posteriors: np.ndarray, end_samples: int) -> Event | None:
+        """Take the next window and say whether it completes an event.
+
+        Args:
+            posteriors: (num_labels,) of the window, in the labels' order.
+            end_samples: samples of the stream up to the window's end.
+        """
+        self._recent.append(np.asarray(posteriors, dtype=np.float64)[self._keywords])
+        smoothed = np.mean(np.stack(tuple(self._recent)), axis=0)  # (num_keywords,)
+        self._held = {index for index in self._held if smoothed[index] >= self._threshold}
+
+        top = int(np.argmax(smoothed))
+        if smoothed[top] < self._threshold:
+            self._candidate, self._agreeing_windows = -1, 0
+            return None
+        self._agreeing_windows = self._agreeing_windows + 1 if top == self._candidate else 1
+        self._candidate = top
+        if (
+            self._agreeing_windows < self._decision.patience
+            or top in self._held
+            or end_samples < self._ready_at_samples
+        ):
+            return None
+        self._held.add(top)
+        self._ready_at_samples = end_samples + self._decision.refractory_samples
+        return self._event(top, end_samples, float(smoothed[top]))
+
+    def _event(self, keyword: int, end_samples: int, score: float) -> Event:
+        """The stretch common to the last `patience` windows: last one's start, first one's end."""
+        lag_samples = (self._decision.patience - 1) * self._streaming.hop_samples
+        start_samples = max(0, end_samples - self._streaming.window_samples)
+        return Event(
+            label=self._labels[self._keywords[keyword]],
+            start_s=start_samples / self._sample_rate,
+            end_s=(end_samples - lag_samples) / self._sample_rate,
+            score=min(score, 1.0),
+        )

@@ -1,0 +1,155 @@
+"""Read manifest.json's text into a `Manifest`: types first, then the dataclasses' own rules."""
+
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from .faults import BundleFault
+from .manifest import Decision, Manifest, Streaming, Tensor, check_version, digest_of, short
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "a string": (str,),
+    "an integer": (int,),
+    "a number": (int, float),
+    "a list": (list,),
+    "an object": (dict,),
+}
+
+
+def read_manifest(text: str) -> Manifest:
+    """Check and read manifest.json's text; `Manifest.from_json` is its public name.
+
+    Raises:
+        BundleFault: bad JSON, an unknown major version, a missing or wrong value, a wrong digest.
+    """
+    try:
+        raw = json.loads(
+            text,
+            object_pairs_hook=_no_twins,
+            parse_constant=_no_constants,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleFault(f"manifest.json is not valid JSON: {error}. Export again.") from error
+    if not isinstance(raw, dict):
+        raise BundleFault(f"manifest.json must hold an object, got {short(raw)}")
+    # The version comes first: of another major version not even the digest's place is known.
+    newer = check_version(_take(raw, "schema_version", "a string"))
+    digest = _take(raw, "digest", "a string")
+    if digest != digest_of(raw):
+        raise BundleFault(
+            "manifest.json was changed after it was sealed: its digest does not fit. Export again."
+        )
+    return _Reader(newer=newer).manifest(raw)
+
+
+class _Reader:
+    def __init__(self, *, newer: bool) -> None:
+        self._newer = newer  # a newer minor version may hold keys that we pass over
+
+    def manifest(self, raw: dict[str, Any]) -> Manifest:
+        self._only_known(raw, Manifest, "")
+        files = _take(raw, "files", "an object")
+        for name in files:
+            _take(files, name, "a string", "files.")
+        return Manifest(
+            name=_take(raw, "name", "a string"),
+            labels=_strings(raw, "labels"),
+            streaming=self._streaming(_take(raw, "streaming", "an object")),
+            decision=self._decision(_take(raw, "decision", "an object")),
+            files=files,
+            task=_take(raw, "task", "a string"),
+            sample_rate=_take(raw, "sample_rate", "an integer"),
+            inputs=self._tensors(raw, "inputs"),
+            outputs=self._tensors(raw, "outputs"),
+            provenance=_take(raw, "provenance", "an object"),
+            measured=_take(raw, "measured", "an object"),
+            schema_version=raw["schema_version"],
+            digest=raw["digest"],
+        )
+
+    def _streaming(self, raw: dict[str, Any]) -> Streaming:
+        self._only_known(raw, Streaming, "streaming.")
+        return Streaming(
+            form=_take(raw, "form", "a string", "streaming."),
+            window_samples=_take(raw, "window_samples", "an integer", "streaming."),
+            hop_samples=_take(raw, "hop_samples", "an integer", "streaming."),
+        )
+
+    def _decision(self, raw: dict[str, Any]) -> Decision:
+        self._only_known(raw, Decision, "decision.")
+        return Decision(
+            keywords=_strings(raw, "keywords", "decision."),
+            threshold=_take(raw, "threshold", "a number", "decision."),
+            smoothing_windows=_take(raw, "smoothing_windows", "an integer", "decision."),
+            patience=_take(raw, "patience", "an integer", "decision."),
+            refractory_samples=_take(raw, "refractory_samples", "an integer", "decision."),
+        )
+
+    def _tensors(self, raw: dict[str, Any], key: str) -> tuple[Tensor, ...]:
+        tensors = []
+        for index, item in enumerate(_take(raw, key, "a list")):
+            where = f"{key}[{index}]"
+            if not isinstance(item, dict):
+                raise BundleFault(f"{where} must be an object, got {short(item)}")
+            self._only_known(item, Tensor, f"{where}.")
+            shape = _take(item, "shape", "a list", f"{where}.")
+            if not all(type(size) in (str, int) for size in shape):
+                raise BundleFault(f"{where}.shape must hold names and sizes, got {short(shape)}")
+            tensors.append(
+                Tensor(
+                    name=_take(item, "name", "a string", f"{where}."),
+                    shape=tuple(shape),
+                    dtype=_take(item, "dtype", "a string", f"{where}."),
+                )
+            )
+        if not tensors:
+            raise BundleFault(f"{key} must name a tensor, got an empty list")
+        return tuple(tensors)
+
+    def _only_known(self, raw: Mapping[str, Any], kind: type, where: str) -> None:
+        if self._newer:
+            return
+        known = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+        for key in raw:
+            if key not in known:
+                near = difflib.get_close_matches(key[:100], known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise BundleFault(f"manifest.json: unknown key {short(where + key)}{hint}")
+
+
+def _take(raw: Mapping[str, Any], key: str, kind: str, where: str = "") -> Any:
+    if key not in raw:
+        raise BundleFault(f"manifest.json: {where}{key} is missing; it must be {kind}")
+    value = raw[key]
+    if not isinstance(value, _KINDS[kind]) or isinstance(value, bool):
+        raise BundleFault(f"manifest.json: {where}{key} must be {kind}, got {short(value)}")
+    return value
+
+
+def _strings(raw: Mapping[str, Any], key: str, where: str = "") -> tuple[str, ...]:
+    values = _take(raw, key, "a list", where)
+    if not all(isinstance(value, str) for value in values):
+        raise BundleFault(f"manifest.json: {where}{key} must hold strings, got {short(values)}")
+    return tuple(values)
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON allows a key twice and readers differ in which one counts, so neither does here."""
+    raw = dict(pairs)
+    if len(raw) != len(pairs):
+        raise ValueError("an object names a key twice")
+    return raw
+
+
+def _no_constants(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value

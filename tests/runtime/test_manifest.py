@@ -1,0 +1,186 @@
+"""manifest.json: written as it is read, and never an exception of another family."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.bundle import MANIFEST_FILE, Decision, Manifest, Streaming, seal
+from runtime.faults import BundleFault
+from runtime.manifest import digest_of
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+def _paths(raw: Any, path: tuple = ()) -> list[tuple]:
+    """Where every value lies, the containers included."""
+    items = raw.items() if isinstance(raw, dict) else enumerate(raw)
+    found = [path] if path else []
+    for key, value in items:
+        found += _paths(value, (*path, key)) if isinstance(value, (dict, list)) else [(*path, key)]
+    return found
+
+
+def _sealed(raw: dict[str, Any], path: tuple, value: Any, *, delete: bool = False) -> str:
+    """The manifest with one value exchanged and its digest made right again."""
+    raw = copy.deepcopy(raw)
+    place: Any = raw
+    for key in path[:-1]:
+        place = place[key]
+    if delete:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    if path != ("digest",):
+        raw["digest"] = digest_of(raw)
+    return json.dumps(raw)
+
+
+def test_reads_back_what_it_writes(make_manifest: Callable[..., Manifest]) -> None:
+    manifest = make_manifest({"model.onnx": "a" * 64, "golden.npz": "b" * 64})
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_an_unsealed_manifest_is_not_written(make_manifest: Callable[..., Manifest]) -> None:
+    files = {"model.onnx": "a" * 64, "golden.npz": "b" * 64}
+    sealed = make_manifest(files)
+    unsealed = Manifest(
+        name="other",
+        labels=sealed.labels,
+        streaming=sealed.streaming,
+        decision=sealed.decision,
+        files=files,
+    )
+    with pytest.raises(BundleFault, match="seal"):
+        unsealed.to_json()
+    assert Manifest.from_json(seal(unsealed).to_json()).name == "other"
+
+
+@pytest.mark.parametrize("value", [float("nan"), Path("teacher"), {1, 2}])
+def test_what_json_cannot_hold_is_refused_at_sealing(
+    make_manifest: Callable[..., Manifest], value: Any
+) -> None:
+    with pytest.raises(BundleFault, match="JSON"):
+        make_manifest(
+            {"model.onnx": "a" * 64, "golden.npz": "b" * 64}, provenance={"teacher": value}
+        )
+
+
+def test_the_digest_is_over_canonical_json(manifest_raw: dict[str, Any]) -> None:
+    reordered = json.dumps(dict(reversed(manifest_raw.items())), indent=7)
+    assert Manifest.from_json(reordered) == Manifest.from_json(json.dumps(manifest_raw))
+
+
+def test_every_changed_byte_is_refused_or_leaves_the_meaning(bundle: Path) -> None:
+    original = (bundle / MANIFEST_FILE).read_bytes()
+    manifest = Manifest.from_json(original.decode())
+    for place in range(len(original)):
+        for flip in (0x01, 0x20, 0x80):
+            changed = bytearray(original)
+            changed[place] ^= flip
+            try:
+                read = Manifest.from_json(changed.decode("utf-8", errors="surrogateescape"))
+            except BundleFault:
+                continue
+            assert read == manifest, place
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_value_in_any_place_is_read_or_refused_in_words(
+    manifest_raw: dict[str, Any], data: st.DataObject
+) -> None:
+    path = data.draw(st.sampled_from(_paths(manifest_raw)))
+    value = data.draw(JSON | st.sampled_from([-1, 0, 10**400, True, "", "yes", "../x", 1 << 25]))
+    try:
+        text = _sealed(manifest_raw, path, value, delete=data.draw(st.booleans()))
+    except BundleFault:
+        return  # NaN: no JSON text holds it
+    try:
+        manifest = Manifest.from_json(text)
+    except BundleFault:
+        return
+    assert 0 < manifest.streaming.hop_samples <= manifest.streaming.window_samples
+    assert set(manifest.decision.keywords) <= set(manifest.labels)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"schema_version": NaN}',
+        '{"schema_version": 1e999}',
+        '{"a": 1, "a": 1}',
+        '{"n": ' + "9" * 5000 + "}",
+        "\ufeff{}",
+    ],
+)
+def test_bad_json_is_refused(text: str) -> None:
+    with pytest.raises(BundleFault):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (("schema_version",), "2.0", "reads 1.x"),
+        (("schema_version",), "one", "must look like"),
+        (("task",), "keyword", "Did you mean 'keywords'"),
+        (("sample_rate",), 100, r"sample_rate must lie in \[4000, 192000\]"),
+        (("sample_rate",), 16000.0, "must be an integer"),
+        (("streaming", "form"), "stateful", "sliding_window"),
+        (("streaming", "hop_samples"), 801, r"must lie in \[1, 800\], got 801"),
+        (("streaming", "window_samples"), -800, "got -800"),
+        (("streaming", "windows"), 3, "did you mean 'streaming.*'|unknown key"),
+        (("decision", "threshold"), 0, r"\(0, 1\], got 0"),
+        (("decision", "threshold"), 1.5, r"\(0, 1\], got 1.5"),
+        (("decision", "threshold"), True, "must be a number"),
+        (("decision", "patience"), 0, "patience"),
+        (("decision", "patience"), 5, "must overlap"),
+        (("decision", "keywords"), ["maybe"], "not among the labels"),
+        (("decision", "keywords"), [], "must not be empty"),
+        (("labels",), ["yes", "yes", "no"], "differ"),
+        (("labels",), ["yes\nno", "yes", "no"], "printable"),
+        (("labels",), ["yes", "no"], "posteriors"),
+        (("inputs", 0, "name"), "audio", "pcm"),
+        (("inputs", 0, "shape"), ["batch", 799], "pcm"),
+        (("files", "../../etc/passwd"), "0" * 64, "plain file name"),
+        (("files", "manifest.json"), "0" * 64, "plain file name"),
+        (("files", "model.onnx"), "abc", "sha256"),
+        (("files", "model.tflite"), "0" * 64, "one model"),
+        (("extra",), 1, "unknown key 'extra'"),
+        (("digest",), "0" * 64, "changed after it was sealed"),
+    ],
+)
+def test_a_broken_rule_is_named(
+    manifest_raw: dict[str, Any], path: tuple, value: Any, words: str
+) -> None:
+    with pytest.raises(BundleFault, match=words):
+        Manifest.from_json(_sealed(manifest_raw, path, value))
+
+
+def test_a_newer_minor_version_may_hold_more(manifest_raw: dict[str, Any]) -> None:
+    raw = manifest_raw | {"schema_version": "1.7", "colour": "red"}
+    raw["streaming"] = raw["streaming"] | {"lookahead_samples": 0}
+    raw["digest"] = digest_of(raw)
+    assert Manifest.from_json(json.dumps(raw)).labels == tuple(raw["labels"])
+
+
+def test_the_dataclasses_keep_the_rules_without_json() -> None:
+    with pytest.raises(BundleFault, match="hop_samples"):
+        Streaming(window_samples=10, hop_samples=11)
+    with pytest.raises(BundleFault, match="threshold"):
+        Decision(keywords=("yes",), threshold=float("nan"))

@@ -1,0 +1,187 @@
+"""Fine-tune an encoder, or train a baseline, to tell keywords apart."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from lhotse import CutSet
+from pydantic.dataclasses import dataclass
+
+from runtime.atomic import replacing_file
+
+from . import run
+from .config import STRICT, BatchConfig, LogConfig, OptimizerConfig
+from .data.audio import PackedAudio
+from .data.batches import Batches
+from .data.corpus import read_corpus, usable
+from .data.selection import labels_of, partition_of
+from .errors import RecipeError
+from .learner import Learner
+from .models.ds_cnn import DsCnn, DsCnnConfig
+from .models.frontend import SAMPLE_RATE
+from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
+from .seeding import seeded
+from .tasks.keywords import (
+    AugmentConfig,
+    KeywordModel,
+    KeywordObjective,
+    PooledEncoder,
+    confusion,
+    predict,
+    save_keywords,
+)
+
+SILENCE = "_silence_"
+"""Label of clips that hold no speech; training takes its noise from them."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class KeywordsRecipe:
+    """Training of a keyword classifier."""
+
+    task: Literal["keywords"]
+    """The head and the score."""
+    body: Literal["wav2vec2", "ds_cnn"] = "wav2vec2"
+    """`wav2vec2`: the encoder given by --model; `ds_cnn`: a small CNN on log-mel, from scratch."""
+    ds_cnn: DsCnnConfig = DsCnnConfig()
+    """Sizes of the `ds_cnn` body."""
+    labels: tuple[str, ...] = ()
+    """Classes; clips of other words are left out. None: every label with enough clips."""
+    min_clips_per_label: int = 50
+    """Clips of the train partition that make a label a class of its own."""
+    window_seconds: float = 1.0
+    """What the model looks at; clips are centred in it."""
+    updates: int
+    """Optimizer steps."""
+    body_rate_scale: float = 1.0
+    """The pretrained body's share of the learning rate, in (0, 1]."""
+    label_smoothing: float = 0.1
+    """In [0, 1)."""
+    augment: AugmentConfig = AugmentConfig()
+    """How clips are varied."""
+    optimizer: OptimizerConfig
+    """Rates and decays."""
+    batch: BatchConfig
+    """Audio of an update."""
+    log: LogConfig = LogConfig()
+    """When to log and save."""
+    seed: int = 0
+    """Of new weights, order, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.window_seconds <= 0:
+            raise ValueError("updates must be 1 or more and window_seconds positive")
+        if not 0.0 < self.body_rate_scale <= 1.0 or not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError("body_rate_scale must lie in (0, 1], label_smoothing in [0, 1)")
+
+    @property
+    def window_samples(self) -> int:
+        """The window in samples."""
+        return round(self.window_seconds * SAMPLE_RATE)
+
+
+def finetune(
+    recipe: KeywordsRecipe,
+    data: Path,
+    model: Path | None,
+    out: Path,
+    *,
+    random_init: bool,
+    resume: bool,
+) -> Path:
+    """Train, score on the valid and test partitions, and save.
+
+    Args:
+        recipe: what to train and how.
+        data: a labelled corpus with partitions.
+        model: an encoder's checkpoint, for the `wav2vec2` body.
+        out: the run folder.
+        random_init: take only the sizes of `model`, to measure what its weights are worth.
+        resume: go on in a folder that was started with the same recipe.
+
+    Returns:
+        the keyword model's checkpoint, `out/model`; scores are in `out/scores.json`.
+
+    Raises:
+        TrainError: data, model or folder cannot be used.
+    """
+    if (recipe.body == "wav2vec2") != (model is not None):
+        raise RecipeError(
+            f"a recipe with body {recipe.body!r} "
+            + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
+        )
+    run.start(out, recipe, resume=resume, data=data.resolve().name, random_init=random_init)
+    if (out / "scores.json").is_file():
+        return out / "model"
+    cuts = read_corpus(data)
+    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    labels = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
+    cuts = cuts.filter(lambda cut: cut.supervisions[0].text in labels).to_eager()
+    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    packed = PackedAudio.of(cuts, progress=True)
+    with seeded(recipe.seed):
+        keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
+    _train(recipe, keyword_model, train_cuts, packed, out)
+    save_keywords(out / "model", keyword_model)
+    _score(recipe, keyword_model, cuts, packed, out / "scores.json")
+    run.finish(out)
+    return out / "model"
+
+
+def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> PooledEncoder | DsCnn:
+    if model is None:
+        return DsCnn(recipe.ds_cnn)
+    encoder = load_encoder(model)
+    if random_init:
+        encoder = Wav2Vec2Encoder(encoder.config)
+    return PooledEncoder(encoder)
+
+
+def _train(
+    recipe: KeywordsRecipe, model: KeywordModel, cuts: CutSet, packed: PackedAudio, out: Path
+) -> None:
+    noises = [packed.waveform(cut.id) for cut in cuts if cut.supervisions[0].text == SILENCE]
+    objective = KeywordObjective(
+        model,
+        recipe.augment,
+        window_samples=recipe.window_samples,
+        noises=[noise for noise in noises if np.any(noise)],
+        label_smoothing=recipe.label_smoothing,
+    )
+    batches = Batches(
+        cuts,
+        packed,
+        batch_seconds=recipe.batch.seconds,
+        crop_seconds=recipe.batch.crop_seconds,
+        seed=recipe.seed,
+    )
+    learner = Learner(
+        objective,
+        recipe.optimizer,
+        updates=recipe.updates,
+        seed=recipe.seed,
+        learning_rate_scale={"model.body.encoder.": recipe.body_rate_scale},
+    )
+    run.fit(learner, batches, recipe.log, out)
+
+
+def _score(
+    recipe: KeywordsRecipe, model: KeywordModel, cuts: CutSet, packed: PackedAudio, path: Path
+) -> None:
+    scores: dict[str, object] = {"labels": list(model.labels)}
+    for partition in ("valid", "test"):
+        part = partition_of(cuts, partition)
+        if not len(part):
+            continue
+        posteriors = predict(model, part, packed, window_samples=recipe.window_samples)
+        wanted = [cut.supervisions[0].text for cut in part]
+        counts = confusion(posteriors, wanted, model.labels)
+        accuracy = float(np.trace(counts) / counts.sum())
+        scores[partition] = {"clips": len(part), "accuracy": accuracy, "confusion": counts.tolist()}
+        _log.info("%s: %.1f %% of %d clips", partition, 100 * accuracy, len(part))
+    with replacing_file(path) as temporary:
+        temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")

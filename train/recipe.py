@@ -1,0 +1,121 @@
+"""Read a recipe: TOML that people write, checked against a frozen dataclass."""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import RecipeError
+
+Recipe = TypeVar("Recipe")
+
+
+def load_recipe(
+    name: str, schema: type[Recipe], folder: Path, overrides: Iterable[str] = ()
+) -> Recipe:
+    """Read a recipe by name or path and check it.
+
+    Args:
+        name: a recipe of `folder` without its ending, or a path to a .toml file.
+        schema: the dataclass that the recipe fills.
+        folder: where named recipes live.
+        overrides: `key.path=value` strings, the value in TOML (a bare word is a string).
+
+    Raises:
+        RecipeError: no such recipe, broken TOML, an unknown key (the nearest is named), or a
+            value that breaks a rule.
+    """
+    path = find_recipe(name, folder)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise RecipeError(f"{path} is not valid TOML: {fault}") from None
+    values.pop("about", None)
+    for override in overrides:
+        _apply(values, override)
+    return check(values, schema, str(path))
+
+
+def find_recipe(name: str, folder: Path) -> Path:
+    """The file behind a recipe's name or path."""
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"there is no recipe file {path}")
+        return path
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob("*.toml"))
+        raise RecipeError(
+            f"there is no recipe {name!r}{nearest(name, known)}; "
+            f"known: {', '.join(known)} (compress recipes)"
+        )
+    return path
+
+
+def check(values: dict[str, Any], schema: type[Recipe], source: str) -> Recipe:
+    """Turn plain values into `schema`, or say in one line what is wrong and where."""
+    try:
+        return TypeAdapter(schema).validate_python(values)
+    except ValidationError as fault:
+        raise RecipeError(f"{source}: {_explain(fault, schema)}") from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """', did you mean …?' for the closest of `known`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(
+            f"--set takes key=value, for example optimizer.learning_rate=1e-3; got {override!r}"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.split(".")
+    node: Any = values
+    for parent in parents:
+        if isinstance(node, list) and parent.isdecimal() and int(parent) < len(node):
+            node = node[int(parent)]
+        elif isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        else:
+            raise RecipeError(f"--set {key}: {parent!r} is not a table of the recipe")
+    if not isinstance(node, dict):
+        raise RecipeError(f"--set {key}: {'.'.join(parents)!r} is not a table of the recipe")
+    node[last] = value
+
+
+def _explain(fault: ValidationError, schema: type) -> str:
+    first = fault.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "recipe"
+    if first["type"] == "unexpected_keyword_argument":
+        known = _keys_at(schema, first["loc"][:-1])
+        typo = str(first["loc"][-1])
+        hint = nearest(typo, known) or f"; known: {', '.join(known)}"
+        return f"unknown key {place!r}{hint}"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_at(schema: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the dataclass that `location` leads to."""
+    for part in location:
+        if isinstance(part, str) and dataclasses.is_dataclass(schema):
+            schema = get_type_hints(schema).get(part)
+        inner = [kind for kind in get_args(schema) if dataclasses.is_dataclass(kind)]
+        if inner:
+            schema = inner[0]
+    return (
+        [field.name for field in dataclasses.fields(schema)]
+        if dataclasses.is_dataclass(schema)
+        else []
+    )

@@ -1,0 +1,206 @@
+"""The run folder: what was asked, what was measured, and where to go on from.
+
+run/config.json      the whole recipe, seed, versions, commit
+run/metrics.jsonl    one line each log interval
+run/state/last.ckpt  Lightning's state, while the run lasts
+run/model/           the checkpoint, once the run is done
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import platform
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers.logger import Logger
+from torch.utils.data import DataLoader
+
+from runtime.atomic import replacing_file
+
+from .config import LogConfig
+from .data.batches import Batches
+from .errors import TrainError
+from .learner import Learner
+
+_VERSIONED = ("torch", "lightning", "lhotse", "numpy", "otolite")
+
+
+def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None:
+    """Claim a run folder and write its config.
+
+    Args:
+        folder: made when missing.
+        recipe: the dataclass that tells the run everything.
+        resume: go on in a folder that was started with the same recipe.
+        provenance: what the run was made from, as JSON values.
+
+    Raises:
+        TrainError: the folder is in use by another run, or was started with another recipe.
+    """
+    path = folder / "config.json"
+    asked = {"recipe": _plain(recipe), "from": _plain(provenance)}
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not resume:
+            raise TrainError(
+                f"{folder} holds a run already; go on with --resume or choose another --out"
+            )
+        for part, values in asked.items():
+            if stored.get(part) != values:
+                difference = _first_difference(stored.get(part), values, part)
+                raise TrainError(
+                    f"{folder} was started with another recipe ({difference}); "
+                    "resume it as it was or choose another --out"
+                )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise TrainError(f"{folder} is not empty and holds no run of ours; choose another --out")
+    versions = {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()}
+    with replacing_file(path) as temporary:
+        record = asked | {"versions": versions, "commit": _commit()}
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> None:
+    """Train for the learner's updates, from the folder's last state where there is one.
+
+    Raises:
+        KeyboardInterrupt: stopped by hand; the last state is there for --resume.
+    """
+    state = folder / "state"
+    last = state / "last.ckpt"
+    resumed = last.is_file()
+    if resumed:
+        batches.start_step = _global_step(last)
+    saving = ModelCheckpoint(
+        dirpath=state,
+        save_last=True,
+        save_top_k=0,
+        every_n_train_steps=log.checkpoint_every,
+        enable_version_counter=False,
+    )
+    with _quiet():
+        trainer = Trainer(
+            max_steps=learner.updates,
+            accelerator="auto",
+            devices=1,
+            logger=JsonlLogger(folder / "metrics.jsonl", batches.start_step),
+            log_every_n_steps=log.log_every,
+            callbacks=[saving, _Progress(refresh_rate=10)],
+            gradient_clip_val=learner.optimizer_config.clip_norm or None,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        loader = DataLoader(batches, batch_size=None)
+        trainer.fit(learner, loader, ckpt_path=last if resumed else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def finish(folder: Path) -> None:
+    """Drop the state to resume from, once the model it led to is saved."""
+    shutil.rmtree(folder / "state", ignore_errors=True)
+
+
+class _Progress(TQDMProgressBar):
+    """Lightning's bar, without the version number of a logger that has none."""
+
+    def get_metrics(self, *args: Any) -> dict[str, int | str | float | dict[str, float]]:
+        """What stands behind the bar."""
+        metrics = super().get_metrics(*args)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class JsonlLogger(Logger):
+    """Metrics as JSON lines; lines past the resumed update are dropped, not repeated."""
+
+    def __init__(self, path: Path, start_step: int) -> None:
+        super().__init__()
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) < start_step]
+            with replacing_file(path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for it."""
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for it."""
+        return "0"
+
+    def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
+        """The run's config.json holds them already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one line."""
+        line = json.dumps({"step": step, **{key: float(value) for key, value in metrics.items()}})
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line cut short by the interruption
+
+
+def _global_step(checkpoint: Path) -> int:
+    # Our own file, and still read without running what it holds.
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's greetings and its advice on loaders we do not use to itself."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.loads(json.dumps(value, default=str))
+
+
+def _first_difference(stored: Any, asked: Any, place: str) -> str:
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in {**stored, **asked}:
+            if stored.get(key) != asked.get(key):
+                return _first_difference(stored.get(key), asked.get(key), f"{place}.{key}")
+    return f"{place}: {stored!r}, now {asked!r}"
+
+
+def _commit() -> str | None:
+    """The commit this package was checked out at; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

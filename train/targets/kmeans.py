@@ -1,0 +1,111 @@
+"""Make units by k-means over MFCCs (round 1) or over a layer of an encoder (later rounds).
+
+Source: HuBERT, arXiv:2106.07447, section 3.1 and 4.1; settings as in its reference code.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor
+
+from ..data.audio import PackedAudio
+from ..data.batches import fixed_batches
+from ..errors import DataError
+from ..models.frontend import HOP_SAMPLES, SAMPLE_RATE, Mfcc
+from ..models.wav2vec2 import Wav2Vec2Encoder
+from ..progress import track
+from .units import Units
+
+Features = Iterator[tuple[str, NDArray[np.float32]]]
+
+_log = logging.getLogger(__name__)
+
+
+def mfcc_units(
+    cuts: CutSet, packed: PackedAudio, *, num_clusters: int, fit_frames: int, seed: int
+) -> Units:
+    """Units of the first round: 39-dimensional MFCCs at 100 Hz."""
+    frontend = Mfcc()
+
+    def features() -> Features:
+        for cut_id in track(list(cuts.ids), "MFCC"):
+            waveform = torch.from_numpy(packed.waveform(cut_id)).unsqueeze(0)
+            yield cut_id, frontend(waveform)[0].numpy()
+
+    rate_hz = SAMPLE_RATE // HOP_SAMPLES
+    return _cluster(features, num_clusters, fit_frames, rate_hz, seed)
+
+
+def layer_units(
+    cuts: CutSet,
+    packed: PackedAudio,
+    encoder: Wav2Vec2Encoder,
+    *,
+    layer: int,
+    num_clusters: int,
+    fit_frames: int,
+    seed: int,
+) -> Units:
+    """Units of a later round: the output of a transformer layer, counted from 1.
+
+    Raises:
+        DataError: the encoder has no such layer.
+    """
+    if not 1 <= layer <= encoder.config.num_layers:
+        raise DataError(
+            f"layer must lie in [1, {encoder.config.num_layers}], the encoder's layers; got {layer}"
+        )
+    encoder.eval()
+
+    def features() -> Features:
+        batches = fixed_batches(cuts, packed, batch_size=16)
+        for batch in track(batches, f"layer {layer}"):
+            with torch.inference_mode():
+                output = encoder(batch.waveform, batch.lengths)
+            hidden: Tensor = output.hidden_states[layer]
+            for row, cut_id in enumerate(batch.cut_ids):
+                frames = encoder.config.num_frames(int(batch.lengths[row]))
+                yield cut_id, hidden[row, :frames].numpy()
+
+    rate_hz = SAMPLE_RATE // encoder.config.stride_samples
+    return _cluster(features, num_clusters, fit_frames, rate_hz, seed)
+
+
+def _cluster(
+    features: Callable[[], Features],
+    num_clusters: int,
+    fit_frames: int,
+    rate_hz: int,
+    seed: int,
+) -> Units:
+    """Fit on a sample of frames and label all; one pass over the features is kept in memory."""
+    by_cut = dict(features())
+    frames = np.concatenate(list(by_cut.values()))
+    if len(frames) < num_clusters:
+        raise DataError(
+            f"{len(frames)} frames cannot make {num_clusters} clusters; "
+            "give more audio or a smaller num_clusters"
+        )
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(frames), size=min(fit_frames, len(frames)), replace=False)
+    kmeans = MiniBatchKMeans(
+        n_clusters=num_clusters,
+        init="k-means++",
+        max_iter=100,
+        batch_size=10_000,
+        tol=0.0,
+        max_no_improvement=100,
+        n_init=3,  # the reference takes 20, for little
+        reassignment_ratio=0.0,
+        random_state=seed,
+    ).fit(frames[np.sort(chosen)])
+    _log.info(
+        "k-means: %d clusters, inertia %.4g per frame", num_clusters, kmeans.inertia_ / len(chosen)
+    )
+    sequences = {cut_id: kmeans.predict(rows).astype(np.int16) for cut_id, rows in by_cut.items()}
+    return Units(sequences, rate_hz, num_clusters)

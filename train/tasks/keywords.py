@@ -1,0 +1,200 @@
+"""Keyword spotting as classification of short clips: the head, its training and its score."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..config import STRICT
+from ..data.audio import PackedAudio
+from ..data.augment import fit_length, gain, mix_noise, shift
+from ..data.batches import Batch, fixed_batches
+from ..models.checkpoints import load_checkpoint, save_checkpoint
+from ..models.ds_cnn import DsCnn, DsCnnConfig
+from ..models.frontend import SAMPLE_RATE
+from ..models.wav2vec2 import Wav2Vec2Encoder
+from ..models.wav2vec2_config import Wav2Vec2Config
+from ..objectives import Loss, Objective
+from ..recipe import check
+
+FAMILY = "keywords"
+
+
+class PooledEncoder(nn.Module):
+    """An encoder as one vector a clip: its layers weighted, its frames averaged.
+
+    Source of the weighted sum: SUPERB, arXiv:2105.01051, section 2.
+    """
+
+    def __init__(self, encoder: Wav2Vec2Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.layer_weights = nn.Parameter(torch.zeros(encoder.config.num_layers + 1))
+
+    @property
+    def output_dim(self) -> int:
+        """Width of the vector."""
+        return self.encoder.config.embed_dim
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(batch, samples) to (batch, embed_dim)."""
+        output = self.encoder(waveform, lengths)
+        weights = self.layer_weights.softmax(0)
+        hidden = torch.stack(output.hidden_states)  # (layers + 1, batch, frames, embed_dim)
+        mixed = (hidden * weights.view(-1, 1, 1, 1)).sum(0)
+        if output.padding_mask is None:
+            return mixed.mean(1)
+        valid = (~output.padding_mask).unsqueeze(-1).to(mixed.dtype)
+        return (mixed * valid).sum(1) / valid.sum(1)
+
+
+class KeywordModel(nn.Module):
+    """A body that makes one vector of a clip, and a linear layer over it."""
+
+    def __init__(self, body: PooledEncoder | DsCnn, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self.body = body
+        self.labels = labels
+        self.classifier = nn.Linear(body.output_dim, len(labels))
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(batch, samples) in [-1, 1] to logits (batch, labels)."""
+        logits: Tensor = self.classifier(self.body(waveform, lengths))
+        return logits
+
+
+def save_keywords(folder: Path, model: KeywordModel) -> None:
+    """Write a keyword model's checkpoint."""
+    if isinstance(model.body, PooledEncoder):
+        body, sizes = "wav2vec2", dataclasses.asdict(model.body.encoder.config)
+    else:
+        body, sizes = "ds_cnn", dataclasses.asdict(model.body.config)
+    record = {"family": FAMILY, "labels": list(model.labels), "body": body, "sizes": sizes}
+    save_checkpoint(folder, record, model.state_dict())
+
+
+def load_keywords(folder: Path) -> KeywordModel:
+    """Read a keyword model back, every tensor accounted for.
+
+    Raises:
+        TrainError: there is none, it is damaged, or of another family.
+    """
+    config, state = load_checkpoint(folder, FAMILY)
+    source = f"{folder}/config.json"
+    body: PooledEncoder | DsCnn
+    if config["body"] == "wav2vec2":
+        body = PooledEncoder(Wav2Vec2Encoder(check(config["sizes"], Wav2Vec2Config, source)))
+    else:
+        body = DsCnn(check(config["sizes"], DsCnnConfig, source))
+    model = KeywordModel(body, tuple(config["labels"]))
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AugmentConfig:
+    """How training clips are varied, so that a stream of windows holds no surprise."""
+
+    max_shift_ms: int = 100
+    """A clip moves by up to this either way; the gap is silence."""
+    noise_prob: float = 0.5
+    """Share of clips mixed with a stretch of noise, in [0, 1]."""
+    lowest_snr_db: float = 5.0
+    """Loudest noise, against the clip's own power."""
+    highest_snr_db: float = 25.0
+    """Faintest noise."""
+    max_gain_db: float = 6.0
+    """A clip grows louder or fainter by up to this."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise_prob <= 1.0 or self.max_shift_ms < 0 or self.max_gain_db < 0:
+            raise ValueError(
+                "noise_prob must lie in [0, 1], max_shift_ms and max_gain_db be 0 or more; got "
+                f"{self.noise_prob}, {self.max_shift_ms}, {self.max_gain_db}"
+            )
+        if self.lowest_snr_db > self.highest_snr_db:
+            raise ValueError(
+                f"lowest_snr_db {self.lowest_snr_db} is above highest_snr_db {self.highest_snr_db}"
+            )
+
+
+class KeywordObjective(Objective):
+    """Cross-entropy of augmented clips."""
+
+    def __init__(
+        self,
+        model: KeywordModel,
+        augment: AugmentConfig,
+        *,
+        window_samples: int,
+        noises: list[NDArray[np.float32]],
+        label_smoothing: float,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.augment = augment
+        self.window_samples = window_samples
+        self.noises = noises
+        self.label_smoothing = label_smoothing
+        self._index = {label: number for number, label in enumerate(model.labels)}
+
+    def forward(self, batch: Batch, rng: np.random.Generator) -> Loss:
+        """Loss and accuracy of a batch of labelled clips."""
+        rows = [self._vary(row, rng) for row in clips(batch, self.window_samples)]
+        device = batch.waveform.device
+        wanted = torch.tensor([self._index[label] for label in batch.labels], device=device)
+        logits = self.model(torch.from_numpy(np.stack(rows)).to(device))
+        loss = functional.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
+        accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
+        return Loss(loss, {"accuracy": accuracy})
+
+    def _vary(self, clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        augment = self.augment
+        clip = shift(clip, augment.max_shift_ms * SAMPLE_RATE // 1000, rng)
+        if self.noises and rng.random() < augment.noise_prob:
+            noise = self.noises[rng.integers(len(self.noises))]
+            noise = np.roll(fit_length(noise, len(clip)), rng.integers(len(clip)))
+            clip = mix_noise(
+                clip, noise, rng.uniform(augment.lowest_snr_db, augment.highest_snr_db)
+            )
+        return gain(clip, rng.uniform(-augment.max_gain_db, augment.max_gain_db))
+
+
+def clips(batch: Batch, window_samples: int) -> list[NDArray[np.float32]]:
+    """Each row without its padding, centred in a window of (window_samples,)."""
+    waveforms = batch.waveform.cpu().numpy()
+    return [
+        fit_length(waveform[:length], window_samples)
+        for waveform, length in zip(waveforms, batch.num_samples, strict=True)
+    ]
+
+
+def predict(
+    model: KeywordModel, cuts: CutSet, packed: PackedAudio, *, window_samples: int
+) -> NDArray[np.float32]:
+    """Posteriors (cuts, labels) of clips as they are, in the cuts' order."""
+    model.eval()
+    device = next(model.parameters()).device
+    by_cut: dict[str, NDArray[np.float32]] = {}
+    for batch in fixed_batches(cuts, packed, batch_size=64):
+        waveform = torch.from_numpy(np.stack(clips(batch, window_samples))).to(device)
+        with torch.inference_mode():
+            rows = model(waveform).softmax(-1).cpu().numpy()
+        by_cut.update(zip(batch.cut_ids, rows, strict=True))
+    return np.stack([by_cut[cut_id] for cut_id in cuts.ids])
+
+
+def confusion(
+    posteriors: NDArray[np.float32], wanted: list[str], labels: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Counts (labels, labels): a row is what was said, a column what was heard."""
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    for row, label in zip(posteriors.argmax(1), wanted, strict=True):
+        counts[labels.index(label), row] += 1
+    return counts

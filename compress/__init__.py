@@ -1,0 +1,12 @@
+"""From teacher to winner: supernets, distillation, search, and the command line over it all."""
+
+
+class CompressError(Exception):
+    """A fault a user can act on: the message names the value, the rule and the way out."""
+
+
+class BudgetError(CompressError):
+    """No subnet fits the limits that were given."""
+
+
+__all__ = ["BudgetError", "CompressError"]

@@ -1,0 +1,1 @@
+"""What a subnet costs, one file a cost, without building it."""

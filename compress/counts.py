@@ -1,0 +1,15 @@
+"""Numbers as people type them."""
+
+import re
+
+
+def parse_count(text: str) -> int:
+    """'30M' -> 30_000_000; k, M and G are decimal, as in papers.
+
+    Raises:
+        ValueError: anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text)
+    if match is None:
+        raise ValueError(f"expected a count such as 30M or 12500000, got {text!r}")
+    return round(float(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]])

@@ -1,0 +1,154 @@
+"""LightHuBERT's distillation: masked frames, an elastic student, a frozen teacher, L1.
+
+The teacher sees the whole utterance, the student sees it masked and predicts the mean of the
+teacher's last feed-forward outputs. The authors state L1 in both stages and targets as in
+data2vec; whether targets are normalized and which frames count is not stated, so both are
+options. Source: LightHuBERT, arXiv:2203.15610, and its authors' answers in their repository.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from train.config import MaskConfig
+from train.data.batches import Batch
+from train.data.masking import span_mask
+from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.objectives import Loss, Objective
+
+from .. import CompressError
+from ..subnet import Subnet
+from ..supernet import Supernet
+
+Frames = Literal["masked", "all"]
+
+
+class LightHubert(Objective):
+    """One subnet a step, drawn uniformly, or always the largest (stage 1)."""
+
+    def __init__(
+        self,
+        teacher: Wav2Vec2Encoder,
+        supernet: Supernet,
+        *,
+        mask: MaskConfig,
+        top_layers: int,
+        normalize_targets: bool,
+        frames: Frames,
+        sampled: bool,
+    ) -> None:
+        """Set up.
+
+        Args:
+            teacher: frozen here, and kept in eval mode.
+            supernet: what learns.
+            mask: frames hidden from the student.
+            top_layers: feed-forward outputs averaged into the target, from the last back.
+            normalize_targets: bring each layer's outputs to zero mean and unit variance over
+                time, as data2vec does.
+            frames: which frames the loss counts.
+            sampled: draw a subnet a step (stage 2) or train the largest (stage 1).
+
+        Raises:
+            CompressError: teacher and student frame the audio differently, or the teacher has
+                too few layers.
+        """
+        super().__init__()
+        check_teacher(teacher, supernet, top_layers)
+        self.teacher = teacher.requires_grad_(False)
+        self.supernet = supernet
+        self.mask = mask
+        self.top_layers = top_layers
+        self.normalize_targets = normalize_targets
+        self.frames: Frames = frames
+        self.sampled = sampled
+
+    def train(self, mode: bool = True) -> "LightHubert":
+        """Set the student's mode; the teacher stays in eval mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, batch: Batch, rng: np.random.Generator) -> Loss:
+        """Distil one batch into one subnet."""
+        space = self.supernet.space
+        subnet = space.sample(rng) if self.sampled else space.largest()
+        frame_mask = torch.from_numpy(student_mask(batch, self.supernet, self.mask, rng))
+        frame_mask = frame_mask.to(batch.waveform.device)
+        target = teacher_target(
+            self.teacher,
+            batch,
+            top_layers=self.top_layers,
+            normalize=self.normalize_targets,
+        )
+        loss = distillation_loss(self.supernet, subnet, batch, frame_mask, target, self.frames)
+        return Loss(loss, {"target_std": target.std()})
+
+
+def check_teacher(teacher: Wav2Vec2Encoder, supernet: Supernet, top_layers: int) -> None:
+    """Refuse a teacher whose frames or layers do not fit."""
+    strides = [
+        [(conv.kernel, conv.stride) for conv in encoder.config.conv_layers]
+        for encoder in (teacher, supernet.encoder)
+    ]
+    if strides[0] != strides[1]:
+        raise CompressError(
+            f"teacher and student must frame the audio alike; kernels and strides are {strides[0]} "
+            f"and {strides[1]}. Choose another --space or another --teacher."
+        )
+    if not 1 <= top_layers <= teacher.config.num_layers:
+        raise CompressError(
+            f"top_layers must lie in [1, {teacher.config.num_layers}], the teacher's layers; "
+            f"got {top_layers}"
+        )
+
+
+def student_mask(
+    batch: Batch, supernet: Supernet, mask: MaskConfig, rng: np.random.Generator
+) -> np.ndarray:
+    """Frames hidden from the student: bool (batch, frames)."""
+    lengths = [supernet.space.supernet.num_frames(length) for length in batch.num_samples]
+    return span_mask(
+        lengths, mask_prob=mask.prob, span=mask.span, min_spans=mask.min_spans, rng=rng
+    )
+
+
+@torch.no_grad()
+def teacher_target(
+    teacher: Wav2Vec2Encoder, batch: Batch, *, top_layers: int, normalize: bool
+) -> Tensor:
+    """Mean of the last `top_layers` feed-forward outputs: (batch, frames, embed_dim)."""
+    output = teacher(batch.waveform, batch.lengths)
+    layers = torch.stack(output.ffn_outputs[-top_layers:]).float()
+    if normalize:
+        valid = torch.ones_like(layers[0, :, :, :1])
+        if output.padding_mask is not None:
+            valid = (~output.padding_mask).unsqueeze(-1).float()
+        count = valid.sum(1, keepdim=True).clamp_min(1.0)
+        mean = (layers * valid).sum(2, keepdim=True) / count
+        centred = (layers - mean) * valid
+        variance = centred.square().sum(2, keepdim=True) / count
+        layers = centred / torch.sqrt(variance + 1e-5)
+    return layers.mean(0)
+
+
+def distillation_loss(
+    supernet: Supernet,
+    subnet: Subnet,
+    batch: Batch,
+    frame_mask: Tensor,
+    target: Tensor,
+    frames: Frames,
+) -> Tensor:
+    """L1 between a subnet's prediction and the target, per counted frame and channel."""
+    output = supernet(subnet, batch.waveform, batch.lengths, frame_mask)
+    counted = frame_mask
+    if frames == "all":
+        padding = output.padding_mask
+        counted = torch.ones_like(frame_mask) if padding is None else ~padding
+    error = functional.l1_loss(supernet.predict(output).float(), target, reduction="none")
+    weights = counted.unsqueeze(-1).to(error.dtype)
+    return (error * weights).sum() / (weights.sum().clamp_min(1.0) * error.shape[-1])

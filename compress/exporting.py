@@ -1,0 +1,84 @@
+"""From a fine-tuning run to a bundle: what the manifest says about where it came from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.bundle import export_keywords
+from runtime.manifest import Decision, Manifest, Streaming
+from train.finetune import KeywordsRecipe
+from train.models.frontend import SAMPLE_RATE
+from train.recipe import check
+from train.tasks.keywords import load_keywords
+
+from . import CompressError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionFlags:
+    """When posteriors become an event, as people say it."""
+
+    threshold: float = 0.7
+    """Least smoothed posterior, in (0, 1]."""
+    hop_ms: int = 100
+    """Time between two windows."""
+    smoothing_windows: int = 3
+    """Windows averaged."""
+    patience: int = 1
+    """Windows in a row that must agree."""
+    refractory_ms: int = 500
+    """No event for this long after one."""
+
+
+def export_run(
+    folder: Path, out: Path, *, name: str, flags: DecisionFlags, licence: str
+) -> Manifest:
+    """Export the model of a fine-tuning run.
+
+    Labels that begin with an underscore (silence, unknown words) compete but make no events.
+
+    Raises:
+        CompressError: the folder holds no finished fine-tuning run.
+        ExportError, BundleFault: as `export_keywords`.
+    """
+    recipe, run, scores = _finished(folder)
+    model = load_keywords(folder / "model")
+    per_ms = SAMPLE_RATE // 1000
+    measured = {
+        part: {"accuracy": scores[part]["accuracy"], "clips": scores[part]["clips"]}
+        for part in ("valid", "test")
+        if part in scores
+    }
+    return export_keywords(
+        model,
+        out,
+        name=name,
+        labels=model.labels,
+        streaming=Streaming(
+            window_samples=recipe.window_samples, hop_samples=flags.hop_ms * per_ms
+        ),
+        decision=Decision(
+            keywords=tuple(label for label in model.labels if not label.startswith("_")),
+            threshold=flags.threshold,
+            smoothing_windows=flags.smoothing_windows,
+            patience=flags.patience,
+            refractory_samples=flags.refractory_ms * per_ms,
+        ),
+        provenance={"licence_of_training_data": licence, **run},
+        measured=measured,
+    )
+
+
+def _finished(folder: Path) -> tuple[KeywordsRecipe, dict[str, Any], dict[str, Any]]:
+    try:
+        run = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        recipe = check(run["recipe"], KeywordsRecipe, f"{folder}/config.json")
+    except FileNotFoundError as fault:
+        raise CompressError(
+            f"{folder} is not a finished run of compress finetune: {fault.filename} is missing"
+        ) from None
+    except (ValueError, KeyError) as fault:
+        raise CompressError(f"{folder} is not a run of compress finetune: {fault}") from None
+    return recipe, run, scores

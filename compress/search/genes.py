@@ -1,0 +1,48 @@
+"""A subnet as a fixed set of genes, so that any two can be crossed whatever their depths.
+
+Layers have genes up to the greatest depth of the space; those beyond a subnet's own depth are
+carried along unused, and count again when a descendant is deeper.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..spaces import Space
+from ..subnet import Subnet
+
+Gene = int | float
+
+
+def gene_choices(space: Space) -> dict[str, tuple[Gene, ...]]:
+    """Every gene of the space with its alleles; layers are numbered from 0."""
+    choices: dict[str, tuple[Gene, ...]] = {"embed_dim": space.embed_dim, "depth": space.depth}
+    for layer in range(space.depth[-1]):
+        choices[f"num_heads.{layer:02}"] = space.num_heads
+        choices[f"ffn_ratio.{layer:02}"] = space.ffn_ratio
+    return choices
+
+
+def subnet_from(space: Space, genes: Mapping[str, Gene]) -> Subnet:
+    """The subnet that these genes make; the layers beyond its depth are not looked at."""
+    embed_dim, depth = int(genes["embed_dim"]), int(genes["depth"])
+    width_of = dict(zip(space.ffn_ratio, space.ffn_dims(embed_dim), strict=True))
+    return Subnet(
+        space=space.name,
+        embed_dim=embed_dim,
+        num_heads=tuple(int(genes[f"num_heads.{layer:02}"]) for layer in range(depth)),
+        ffn_dim=tuple(width_of[genes[f"ffn_ratio.{layer:02}"]] for layer in range(depth)),
+    )
+
+
+def genes_of(space: Space, subnet: Subnet, rng: np.random.Generator) -> dict[str, Gene]:
+    """Genes that make this subnet; those of the layers it lacks are drawn uniformly."""
+    ratio_of = dict(zip(space.ffn_dims(subnet.embed_dim), space.ffn_ratio, strict=True))
+    genes: dict[str, Gene] = {
+        name: alleles[rng.integers(len(alleles))] for name, alleles in gene_choices(space).items()
+    }
+    genes |= {"embed_dim": subnet.embed_dim, "depth": subnet.depth}
+    for layer, (heads, ffn) in enumerate(zip(subnet.num_heads, subnet.ffn_dim, strict=True)):
+        genes[f"num_heads.{layer:02}"] = heads
+        genes[f"ffn_ratio.{layer:02}"] = ratio_of[ffn]
+    return genes

@@ -1,0 +1,227 @@
+"""Search spaces: what may be chosen of a supernet, and how a choice becomes a dense model."""
+
+from dataclasses import replace
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
+
+from . import CompressError
+from .elastic.depth import kept_layers
+from .nearest import nearest
+from .subnet import Subnet, SubnetError
+
+
+class SpaceError(CompressError):
+    """No space has this name."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Space:
+    """A supernet and the choices of each elastic dimension, each ascending.
+
+    `embed_dim` and depth are chosen once, heads and feed-forward ratio for each layer.
+    """
+
+    name: str
+    supernet: Wav2Vec2Config
+    """Sizes of the stored model, which may exceed the largest choices."""
+    embed_dim: tuple[int, ...]
+    """Widths of the transformer; multiples of the position convolution's groups."""
+    num_heads: tuple[int, ...]
+    """Heads of a layer, independent of `embed_dim`."""
+    ffn_ratio: tuple[float, ...]
+    """Hidden width of a layer's feed-forward block over `embed_dim`."""
+    depth: tuple[int, ...]
+    """Numbers of layers."""
+
+    def __post_init__(self) -> None:
+        full = self.supernet
+        for dimension, choices, most in (
+            ("embed_dim", self.embed_dim, full.embed_dim),
+            ("num_heads", self.num_heads, min(full.num_heads)),
+            ("ffn_ratio", self.ffn_ratio, min(full.ffn_dim) / full.embed_dim),
+            ("depth", self.depth, full.num_layers),
+        ):
+            if not choices or list(choices) != sorted(set(choices)):
+                raise ValueError(
+                    f"{dimension} of space {self.name!r} must list ascending choices, got {choices}"
+                )
+            if not 0 < choices[0] <= choices[-1] <= most:
+                raise ValueError(
+                    f"{dimension} of space {self.name!r} must lie in (0, {most}], "
+                    f"which its supernet stores; got {choices}"
+                )
+        for embed_dim in self.embed_dim:
+            if embed_dim % full.pos_conv_groups:
+                raise ValueError(
+                    f"embed_dim {embed_dim} of space {self.name!r} must be a multiple of "
+                    f"pos_conv_groups {full.pos_conv_groups}"
+                )
+            widths = self.ffn_dims(embed_dim)
+            if widths[0] < 1 or len(set(widths)) < len(widths):
+                raise ValueError(
+                    f"ffn_ratio {self.ffn_ratio} of space {self.name!r} must give distinct widths "
+                    f"of 1 or more at embed_dim {embed_dim}, got {widths}"
+                )
+
+    def ffn_dims(self, embed_dim: int) -> tuple[int, ...]:
+        """Feed-forward widths, in units, that go with `embed_dim`: int(ratio * embed_dim)."""
+        return tuple(int(ratio * embed_dim) for ratio in self.ffn_ratio)
+
+    def size(self) -> int:
+        """Number of subnets: |embed_dim| times the sum over depths of (|ratio| |heads|)^depth."""
+        num_layer_choices = len(self.ffn_ratio) * len(self.num_heads)
+        num_layer_lists = sum(int(num_layer_choices**depth) for depth in self.depth)
+        return len(self.embed_dim) * num_layer_lists
+
+    def largest(self) -> Subnet:
+        """The subnet with the last choice everywhere."""
+        return self._uniform_subnet(-1)
+
+    def smallest(self) -> Subnet:
+        """The subnet with the first choice everywhere."""
+        return self._uniform_subnet(0)
+
+    def sample(self, rng: np.random.Generator) -> Subnet:
+        """Draw `embed_dim` and depth, then each layer's ratio and heads, all uniform choices.
+
+        Not uniform over subnets: each depth is as likely as another, however many subnets it has.
+        `feasible.sample_within` is uniform over subnets.
+
+        Source: LightHuBERT's released training code, arXiv:2203.15610, section 3.3.
+        """
+        embed_dim = self.embed_dim[rng.integers(len(self.embed_dim))]
+        depth = self.depth[rng.integers(len(self.depth))]
+        widths = self.ffn_dims(embed_dim)
+        ffn_index = rng.integers(len(widths), size=depth)
+        heads_index = rng.integers(len(self.num_heads), size=depth)
+        return Subnet(
+            space=self.name,
+            embed_dim=embed_dim,
+            num_heads=tuple(self.num_heads[index] for index in heads_index),
+            ffn_dim=tuple(widths[index] for index in ffn_index),
+        )
+
+    def check(self, subnet: Subnet) -> None:
+        """Refuse a subnet that cannot be chosen here.
+
+        Raises:
+            SubnetError: names the first value outside the choices, and the choices.
+        """
+        if subnet.space != self.name:
+            raise SubnetError(
+                f"the subnet was chosen from space {subnet.space!r}, not {self.name!r}; "
+                f"use that space or change the subnet's"
+            )
+        self._check_choice("embed_dim", subnet.embed_dim, self.embed_dim)
+        self._check_choice("depth", subnet.depth, self.depth)
+        widths = self.ffn_dims(subnet.embed_dim)
+        for layer in range(subnet.depth):
+            self._check_choice(f"num_heads[{layer}]", subnet.num_heads[layer], self.num_heads)
+            self._check_choice(f"ffn_dim[{layer}]", subnet.ffn_dim[layer], widths)
+
+    def config(self, subnet: Subnet) -> Wav2Vec2Config:
+        """Sizes of the materialized subnet: an ordinary dense encoder of the family.
+
+        Its mask embedding is cut to `embed_dim`, and weight normalization is folded in.
+
+        Raises:
+            SubnetError: the subnet is not of this space.
+        """
+        self.check(subnet)
+        return replace(
+            self.supernet,
+            embed_dim=subnet.embed_dim,
+            num_heads=subnet.num_heads,
+            ffn_dim=subnet.ffn_dim,
+            pos_conv_weight_norm=False,
+        )
+
+    def kept_layers(self, depth: int) -> tuple[int, ...]:
+        """The supernet's layers that a subnet of `depth` keeps: `elastic.depth.kept_layers`."""
+        return kept_layers(self.supernet.num_layers, depth)
+
+    def _check_choice(self, name: str, value: int, choices: tuple[int, ...]) -> None:
+        if value not in choices:
+            raise SubnetError(
+                f"{name} {value} is not in space {self.name!r}; "
+                f"choose one of {', '.join(map(str, choices))}"
+            )
+
+    def _uniform_subnet(self, index: int) -> Subnet:
+        embed_dim, depth = self.embed_dim[index], self.depth[index]
+        return Subnet(
+            space=self.name,
+            embed_dim=embed_dim,
+            num_heads=(self.num_heads[index],) * depth,
+            ffn_dim=(self.ffn_dims(embed_dim)[index],) * depth,
+        )
+
+
+# Dropouts are those of the authors' configuration files.
+_LIGHTHUBERT_SUPERNET = Wav2Vec2Config(
+    conv_norm="layer",
+    normalize_waveform=True,
+    input_dropout=0.0,
+    layerdrop=0.0,
+    feature_grad_mult=1.0,
+)
+
+_SPACES = {
+    space.name: space
+    for space in (
+        # LightHuBERT, arXiv:2203.15610, table 1; "small" trains fewer choices of the same tensors.
+        Space(
+            name="lighthubert-base",
+            supernet=_LIGHTHUBERT_SUPERNET,
+            embed_dim=(512, 640, 768),
+            num_heads=(8, 10, 12),
+            ffn_ratio=(3.5, 4.0),
+            depth=(12,),
+        ),
+        Space(
+            name="lighthubert-small",
+            supernet=_LIGHTHUBERT_SUPERNET,
+            embed_dim=(256, 384, 512),
+            num_heads=(4, 6, 8),
+            ffn_ratio=(3.0, 3.5, 4.0),
+            depth=(10, 11, 12),
+        ),
+        # Ours: trains in minutes on two cores.
+        Space(
+            name="otolite-tiny",
+            supernet=replace(
+                _LIGHTHUBERT_SUPERNET,
+                conv_layers=paper_conv_layers(64),
+                embed_dim=128,
+                num_heads=(4,) * 6,
+                ffn_dim=(512,) * 6,
+                head_dim=32,
+                pos_conv_kernel=32,
+            ),
+            embed_dim=(64, 96, 128),
+            num_heads=(2, 3, 4),
+            ffn_ratio=(2.0, 3.0, 4.0),
+            depth=(4, 5, 6),
+        ),
+    )
+}
+
+
+def space_names() -> tuple[str, ...]:
+    """Names that `get_space` knows."""
+    return tuple(_SPACES)
+
+
+def get_space(name: str) -> Space:
+    """The space of this name.
+
+    Raises:
+        SpaceError: no such space; the message holds the nearest name.
+    """
+    if name not in _SPACES:
+        raise SpaceError(f"unknown space {name!r}: {nearest(name, _SPACES)}")
+    return _SPACES[name]

@@ -1,0 +1,104 @@
+"""A supernet: one set of weights that holds every subnet of a space (LightHuBERT, section 3).
+
+A subnet runs in place on slices of the stored tensors, and `materialize` copies the same slices
+into a plain dense encoder: both read one slicing plan, so they cannot drift apart.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from train.models.checkpoints import load_checkpoint, save_checkpoint
+from train.models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
+from train.models.wav2vec2_config import Wav2Vec2Config
+
+from .slicing import slicing_plan
+from .spaces import Space, get_space
+from .subnet import Subnet
+
+FAMILY = "supernet"
+
+
+class Supernet(nn.Module):
+    """An elastic encoder with the head that predicts a teacher's targets."""
+
+    def __init__(self, space: Space, target_dim: int) -> None:
+        """Set up with random weights.
+
+        Args:
+            space: which subnets there are.
+            target_dim: width of the teacher's hidden states.
+        """
+        super().__init__()
+        self.space = space
+        self.encoder = Wav2Vec2Encoder(space.supernet)
+        self.head = nn.Linear(space.supernet.embed_dim, target_dim, bias=False)
+
+    def forward(
+        self,
+        subnet: Subnet,
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> EncoderOutput:
+        """Encode with a subnet in place; arguments and result as for the dense encoder."""
+        dense = _skeleton(self.space.config(subnet)).train(self.training)
+        output: EncoderOutput = functional_call(
+            dense, self.slices(subnet), (waveform, lengths, frame_mask), strict=True
+        )
+        return output
+
+    def predict(self, output: EncoderOutput) -> Tensor:
+        """The teacher's targets as the subnet sees them: (batch, frames, target_dim)."""
+        hidden = output.output
+        return hidden @ self.head.weight[:, : hidden.shape[-1]].T
+
+    def slices(self, subnet: Subnet) -> dict[str, Tensor]:
+        """Each tensor of the subnet, cut out of the stored ones; gradients flow back."""
+        stored = dict(self.encoder.named_parameters())
+        # Weight norm is evaluated on the full tensor, and its product is what gets cut.
+        stored["pos_conv.conv.weight"] = self.encoder.pos_conv.conv.weight
+        return {
+            name: cut.take(stored[cut.source], torch.cat)
+            for name, cut in slicing_plan(self.space, subnet).items()
+        }
+
+
+def materialize(supernet: Supernet, subnet: Subnet) -> Wav2Vec2Encoder:
+    """Copy a subnet out of a supernet into a plain dense encoder."""
+    dense = Wav2Vec2Encoder(supernet.space.config(subnet))
+    with torch.no_grad():
+        dense.load_state_dict(supernet.slices(subnet), strict=True)
+    return dense.train(supernet.training)
+
+
+def save_supernet(folder: Path, supernet: Supernet) -> None:
+    """Write a supernet's checkpoint."""
+    config = {
+        "family": FAMILY,
+        "space": supernet.space.name,
+        "target_dim": supernet.head.out_features,
+    }
+    save_checkpoint(folder, config, supernet.state_dict())
+
+
+def load_supernet(folder: Path) -> Supernet:
+    """Read a supernet back, every tensor accounted for.
+
+    Raises:
+        TrainError: there is none, it is damaged, or of another family.
+    """
+    config, state = load_checkpoint(folder, FAMILY)
+    supernet = Supernet(get_space(config["space"]), config["target_dim"])
+    supernet.load_state_dict(state, strict=True)
+    return supernet
+
+
+@lru_cache(maxsize=8)
+def _skeleton(config: Wav2Vec2Config) -> Wav2Vec2Encoder:
+    """The dense encoder's wiring without weights: they are handed in at each call."""
+    with torch.device("meta"):
+        return Wav2Vec2Encoder(config)

@@ -1,0 +1,280 @@
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+from tiny_spaces import every_subnet, tiny_space
+
+from compress import BudgetError
+from compress.cost.params import params
+from compress.feasible import FeasibleSet, count_within
+from compress.search import SearchError
+from compress.search.genes import gene_choices, genes_of, subnet_from
+from compress.search.journal import write_trials
+from compress.search.study import MOST_REJECTED, run_search
+
+SPACE = tiny_space(num_layers=2)
+COSTS = {subnet: params(SPACE, subnet) for subnet in every_subnet(SPACE)}
+TARGET = sorted(COSTS.values())[len(COSTS) // 2]
+
+
+def smooth(subnet):
+    """A score that prefers heads, then narrow layers: something to climb."""
+    return 10.0 - sum(subnet.num_heads) + sum(subnet.ffn_dim) / 50 - subnet.embed_dim / 100
+
+
+def search(storage, score=smooth, **changes):
+    asked = {"target_params": TARGET, "num_trials": 14, "population": 4, "seed": 3} | changes
+    space = asked.pop("space", SPACE)
+    return run_search(space, storage=storage, score=score, **asked)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return search(tmp_path_factory.mktemp("whole") / "study.sqlite")
+
+
+def test_the_winner_fits_and_has_the_lowest_score_of_the_scored(uninterrupted):
+    scored = [trial for trial in uninterrupted.trials if trial.verdict == "scored"]
+    assert len(scored) == 14
+    assert uninterrupted.score == min(smooth(trial.subnet) for trial in scored)
+    assert uninterrupted.score == smooth(uninterrupted.winner)
+    assert uninterrupted.winner_params == COSTS[uninterrupted.winner] <= TARGET
+
+
+def test_only_new_subnets_that_fit_are_scored_and_the_rest_say_why(uninterrupted):
+    seen = set()
+    for number, trial in enumerate(uninterrupted.trials):
+        assert trial.number == number
+        assert trial.params == COSTS[trial.subnet]
+        if trial.verdict == "scored":
+            assert trial.subnet not in seen
+            assert trial.score == smooth(trial.subnet)
+            seen.add(trial.subnet)
+        else:
+            assert trial.score is None
+            wanted = "repeated" if trial.params <= TARGET else "over_target"
+            assert trial.verdict == wanted
+        assert trial.feasible == (trial.params <= TARGET)
+
+
+def test_the_first_generation_is_the_largest_that_fits_and_subnets_that_fit(uninterrupted):
+    first = uninterrupted.trials[:4]
+    assert first[0].subnet == FeasibleSet(SPACE, TARGET).largest()
+    assert [trial.verdict for trial in first] == ["scored"] * 4
+
+
+def test_generations_descend_from_the_first(tmp_path):
+    # Without selection the mean score would stay where the uniform sample has it.
+    space = tiny_space(num_layers=3)
+    target = params(space, space.largest())
+    result = search(
+        tmp_path / "s.sqlite", space=space, target_params=target, num_trials=48, population=8
+    )
+    scores = [trial.score for trial in result.trials if trial.score is not None]
+    every = [smooth(subnet) for subnet in every_subnet(space)]
+    assert np.mean(scores[24:]) < np.mean(every) - np.std(every)
+
+
+def test_when_few_fit_each_is_scored_once_and_the_search_ends(tmp_path):
+    target = sorted(COSTS.values())[9]
+    result = search(tmp_path / "s.sqlite", target_params=target, num_trials=500, population=3)
+    fitting = {subnet for subnet, cost in COSTS.items() if cost <= target}
+    scored = [trial.subnet for trial in result.trials if trial.verdict == "scored"]
+    assert len(scored) == count_within(SPACE, target)
+    assert set(scored) == fitting
+    assert len(result.trials) <= len(fitting) * (MOST_REJECTED + 1)
+    assert result.score == min(map(smooth, fitting))
+
+
+def test_the_seed_alone_decides(tmp_path, uninterrupted):
+    same = search(tmp_path / "same.sqlite")
+    other = search(tmp_path / "other.sqlite", seed=4)
+    assert same == uninterrupted
+    assert other.trials != uninterrupted.trials
+
+
+@pytest.mark.parametrize("scored_before", [0, 1, 3, 4, 5, 9, 13])
+def test_a_scorer_that_fails_and_is_resumed_changes_nothing(tmp_path, uninterrupted, scored_before):
+    calls = []
+
+    def failing(subnet):
+        if len(calls) == scored_before:
+            raise KeyboardInterrupt
+        calls.append(subnet)
+        return smooth(subnet)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "s.sqlite", failing)
+    scored_again = []
+    resumed = search(
+        tmp_path / "s.sqlite", lambda s: scored_again.append(s) or smooth(s), resume=True
+    )
+    assert resumed == uninterrupted
+    assert set(scored_again).isdisjoint(calls)
+
+
+@settings(max_examples=10, deadline=None)  # the disk decides how long a commit takes
+@given(stops=st.lists(st.tuples(st.integers(0, 90), st.booleans()), min_size=1, max_size=2))
+def test_stopped_at_any_write_and_resumed_it_ends_the_same(tmp_path_factory, uninterrupted, stops):
+    path = tmp_path_factory.mktemp("stopped") / "s.sqlite"
+    for stop, after in stops:
+        with pytest.MonkeyPatch.context() as patch:
+            _stop_at_commit(patch, stop, after=after)
+            with contextlib.suppress(KeyboardInterrupt):
+                search(path, resume=True)
+    assert search(path, resume=True) == uninterrupted
+
+
+def _stop_at_commit(patch, stop, *, after):
+    """Interrupt the `stop`-th transaction of SQLAlchemy, before or after it is committed."""
+    commit, left = Session.commit, [stop]
+
+    def stopping(session):
+        left[0] -= 1
+        if left[0] < 0 and not after:
+            raise KeyboardInterrupt
+        commit(session)
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    patch.setattr(Session, "commit", stopping)
+
+
+def test_a_killed_process_leaves_a_study_that_resumes_to_the_same_end(tmp_path, uninterrupted):
+    path = tmp_path / "s.sqlite"
+    program = (
+        "import os, signal, test_search as t\n"
+        "calls = []\n"
+        "def score(subnet):\n"
+        "    calls.append(subnet)\n"
+        "    if len(calls) == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return t.smooth(subnet)\n"
+        f"t.search(t.Path({str(path)!r}), score)\n"
+    )
+    here = Path(__file__)
+    paths = os.pathsep.join([str(here.parent), str(here.parents[2])])
+    killed = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths}, check=False
+    )
+    assert killed.returncode < 0
+    assert search(path, resume=True) == uninterrupted
+
+
+def test_resumed_with_more_trials_it_goes_on_as_if_asked_for_them_at_first(tmp_path, uninterrupted):
+    news = []
+    search(tmp_path / "s.sqlite", num_trials=6)
+    longer = search(tmp_path / "s.sqlite", resume=True, on_trial=news.append)
+    assert longer == uninterrupted
+    assert tuple(news) == uninterrupted.trials[-len(news) :]
+    assert 8 <= len(news) < len(uninterrupted.trials)
+
+
+def test_a_study_that_is_there_is_not_continued_unasked(tmp_path):
+    path = tmp_path / "s.sqlite"
+    search(path, num_trials=2)
+    with pytest.raises(SearchError, match=r"--resume .* another --out"):
+        search(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target_params": TARGET + 1}, f"target_params was {TARGET}, now {TARGET + 1}"),
+        ({"seed": 8}, "seed was 3, now 8"),
+        ({"population": 5}, "population was 4, now 5"),
+        ({"space": tiny_space(num_layers=3)}, r"depth was \[1, 2\], now \[1, 2, 3\]"),
+        ({"scored_on": "sha256:1"}, "scored_on was '', now 'sha256:1'"),
+    ],
+)
+def test_a_study_is_not_resumed_as_another_search(tmp_path, change, message):
+    path = tmp_path / "s.sqlite"
+    search(path, num_trials=2)
+    with pytest.raises(SearchError, match=message):
+        search(path, resume=True, **change)
+
+
+def test_a_target_that_nothing_fits_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(BudgetError, match="its smallest has"):
+        search(tmp_path / "new" / "s.sqlite", target_params=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_score_that_is_no_number_names_the_subnet(tmp_path, value):
+    with pytest.raises(SearchError, match=f'finite, got {value} for .*"embed_dim"'):
+        search(tmp_path / "s.sqlite", lambda subnet: value)
+
+
+def test_a_file_that_is_no_study_is_one_clear_error(tmp_path):
+    path = tmp_path / "s.sqlite"
+    path.write_text("no database, but a text that is long enough to be read as one" * 20)
+    with pytest.raises(SearchError, match="file is not a database"):
+        search(path, resume=True)
+
+
+def test_a_scorers_own_error_passes_through(tmp_path):
+    def broken(subnet):
+        raise OSError("no audio")
+
+    with pytest.raises(OSError, match="no audio"):
+        search(tmp_path / "s.sqlite", broken)
+
+
+@pytest.mark.parametrize("change", [{"num_trials": 0}, {"population": 1}, {"seed": -1}])
+def test_a_number_outside_its_range_is_named(tmp_path, change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        search(tmp_path / "s.sqlite", **change)
+
+
+def test_a_folder_with_any_name_can_hold_the_study(tmp_path):
+    path = tmp_path / "50%20 of #1? é" / "s.sqlite"
+    search(path, num_trials=1)
+    assert path.is_file()
+
+
+def test_optuna_is_quiet_and_keeps_its_own_verbosity(tmp_path, capfd):
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    search(tmp_path / "s.sqlite", num_trials=6)
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+
+
+def test_the_journal_has_a_line_for_every_candidate(tmp_path, uninterrupted):
+    path = tmp_path / "trials.jsonl"
+    write_trials(path, uninterrupted)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["score"] for line in lines] == [t.score for t in uninterrupted.trials]
+    assert [line["feasible"] for line in lines] == [t.feasible for t in uninterrupted.trials]
+    assert lines[0]["subnet"] == json.loads(uninterrupted.trials[0].subnet.to_json())
+
+
+@given(rank=st.integers(0, 515), seed=st.integers(0, 99))
+def test_genes_make_the_subnet_that_they_were_read_from(rank, seed):
+    space = tiny_space(num_layers=3)
+    subnet = FeasibleSet(space, 10**9).at(rank)
+    genes = genes_of(space, subnet, np.random.default_rng(seed))
+    assert subnet_from(space, genes) == subnet
+    assert all(genes[name] in alleles for name, alleles in gene_choices(space).items())
+    assert genes.keys() == gene_choices(space).keys()
+
+
+def test_planning_imports_neither_torch_nor_optuna():
+    program = (
+        "import sys, compress.slicing, compress.feasible, compress.search.study\n"
+        "sys.exit(bool({'torch', 'optuna', 'lightning'} & set(sys.modules)))"
+    )
+    root = str(Path(__file__).parents[2])
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": root}, check=False
+    )
+    assert ran.returncode == 0

@@ -1,0 +1,51 @@
+"""ONNX by torch's dynamo exporter, with any batch and any length."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+from torch.export import Dim
+
+SUFFIX = ".onnx"
+_OPSET = 20
+
+
+def write(module: nn.Module, path: Path, *, window_samples: int) -> None:
+    """Write a module as one self-contained file.
+
+    Args:
+        module: `pcm` (batch, samples) to `posteriors` (batch, labels), in eval mode.
+        path: where the graph goes.
+        window_samples: a length that the module can take; others work too.
+    """
+    example = 0.1 * torch.sin(torch.arange(2 * window_samples) * 0.05).view(2, window_samples)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        # The exporter reports each of its passes; what counts is checked by verify.py.
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=["pcm"],
+            output_names=["posteriors"],
+            dynamic_shapes={"pcm": {0: Dim("batch"), 1: Dim("samples", min=window_samples // 2)}},
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    # Stack traces of this machine's source tree are no business of a phone.
+    del model.metadata_props[:]
+    for part in (model.graph, *model.functions):
+        del part.metadata_props[:]
+        for node in part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())

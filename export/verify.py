@@ -1,0 +1,61 @@
+"""Is the exported graph the trained model? Asked on lengths nobody rounds to."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from runtime.backends.onnx import Engine
+
+from . import ExportError
+
+TOLERANCE = 1e-5
+"""Largest difference of a posterior: float32 kernels may sum in another order."""
+
+
+def odd_lengths(window_samples: int) -> tuple[int, ...]:
+    """Lengths around the window and far from it, in samples."""
+    return (
+        window_samples,
+        window_samples - 1,
+        window_samples + 1,
+        window_samples // 2 + 7,
+        window_samples * 3 // 2 + 13,
+        window_samples * 2 - 319,
+    )
+
+
+def probe(num_samples: int, *, batch: int, seed: int) -> NDArray[np.float32]:
+    """A signal with silence, tones and noise in it: float32 (batch, num_samples) in [-1, 1]."""
+    rng = np.random.default_rng([seed, num_samples])
+    time = np.arange(num_samples) / 16_000
+    tone = np.sin(2 * np.pi * rng.uniform(100, 3000, (batch, 1)) * time)
+    envelope = np.clip(np.sin(2 * np.pi * rng.uniform(1, 4, (batch, 1)) * time), 0, 1)
+    noise = rng.normal(0, 0.02, (batch, num_samples))
+    return np.clip(0.4 * tone * envelope + noise, -1, 1).astype(np.float32)
+
+
+def largest_difference(
+    module: nn.Module, graph: bytes, lengths: Iterable[int], *, seed: int = 0
+) -> float:
+    """Largest |exported - torch| over the lengths, in posterior.
+
+    Raises:
+        ExportError: it exceeds `TOLERANCE`; the message names the length.
+    """
+    engine = Engine(graph)
+    worst = 0.0
+    for number, length in enumerate(lengths):
+        pcm = probe(length, batch=1 + number % 2, seed=seed)
+        with torch.inference_mode():
+            expected = module(torch.from_numpy(pcm)).numpy()
+        difference = float(np.abs(engine.run({"pcm": pcm})["posteriors"] - expected).max())
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"the exported graph differs from the trained model by {difference:.2g} on "
+                f"{length} samples; at most {TOLERANCE:.0e} is allowed. Nothing was written."
+            )
+        worst = max(worst, difference)
+    return worst

@@ -265,9 +265,15 @@ def listen(
     as_json: Json = False,
 ) -> None:
     """Run a bundle over a recording or the microphone and print each keyword."""
-    from runtime.listen import hear
+    from runtime.cli import listen_command
 
-    hear(bundle, wav=wav, threshold=threshold, as_json=as_json)
+    code = listen_command(
+        str(bundle),
+        wav=None if wav is None else str(wav),
+        threshold=threshold,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: compress recipes hubert-tiny > my.toml")
@@ -297,12 +303,9 @@ def doctor(
 
         _show(installed(), as_json)
         return
-    from runtime.doctor import check
+    from runtime.cli import doctor_command
 
-    report = check(bundle)
-    _show(report.to_dict(), as_json)
-    if not report.passed:
-        raise typer.Exit(1)
+    raise typer.Exit(doctor_command(str(bundle), as_json=as_json))
 
 
 @app.command(epilog="Example: compress demo --out runs/demo")

@@ -45,7 +45,7 @@ def export_run(
     recipe, run, scores = _finished(folder)
     model = load_keywords(folder / "model")
     per_ms = SAMPLE_RATE // 1000
-    measured = {
+    measured: dict[str, Any] = {
         part: {"accuracy": scores[part]["accuracy"], "clips": scores[part]["clips"]}
         for part in ("valid", "test")
         if part in scores

@@ -58,7 +58,7 @@ class Supernet(nn.Module):
 
     def slices(self, subnet: Subnet) -> dict[str, Tensor]:
         """Each tensor of the subnet, cut out of the stored ones; gradients flow back."""
-        stored = dict(self.encoder.named_parameters())
+        stored: dict[str, Tensor] = dict(self.encoder.named_parameters())
         # Weight norm is evaluated on the full tensor, and its product is what gets cut.
         stored["pos_conv.conv.weight"] = self.encoder.pos_conv.conv.weight
         return {

@@ -34,7 +34,8 @@ def probe(num_samples: int, *, batch: int, seed: int) -> NDArray[np.float32]:
     tone = np.sin(2 * np.pi * rng.uniform(100, 3000, (batch, 1)) * time)
     envelope = np.clip(np.sin(2 * np.pi * rng.uniform(1, 4, (batch, 1)) * time), 0, 1)
     noise = rng.normal(0, 0.02, (batch, num_samples))
-    return np.clip(0.4 * tone * envelope + noise, -1, 1).astype(np.float32)
+    signal: NDArray[np.float32] = np.clip(0.4 * tone * envelope + noise, -1, 1).astype(np.float32)
+    return signal
 
 
 def largest_difference(

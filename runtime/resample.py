@@ -9,8 +9,10 @@ PASSBAND = 0.9
 ATTENUATION_DB = 80.0
 """What is left of frequencies beyond the lower Nyquist frequency."""
 _MAX_RATIO = 256
-_TABLE_LIMIT = 1 << 21
+_TABLE_LIMIT = 1 << 23
+"""Most taps kept over all phases, 32 MiB: enough for every whole rate up to 48 kHz to 16 kHz."""
 _BLOCK_LIMIT = 1 << 20
+"""Most taps at work at once; memory follows this and not the recording's length."""
 
 
 def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -77,7 +79,10 @@ class _Kernel:
         self._table: np.ndarray | None = None
         # Odd ratios have as many phases as samples a second: those are made block by block.
         if up <= num_outputs and up * self.num_taps <= _TABLE_LIMIT:
-            self._table = self._make(np.arange(up))
+            rows = max(1, _BLOCK_LIMIT // self.num_taps)
+            self._table = np.concatenate(
+                [self._make(np.arange(i, min(i + rows, up))) for i in range(0, up, rows)]
+            )
 
     def taps(self, phases: np.ndarray) -> np.ndarray:
         """float32 (phases, num_taps)."""

@@ -16,6 +16,7 @@ from .config import STRICT, BatchConfig, LogConfig, OptimizerConfig
 from .data.audio import PackedAudio
 from .data.batches import Batches
 from .data.corpus import read_corpus, usable
+from .data.cuts import SILENCE
 from .data.selection import labels_of, partition_of
 from .errors import RecipeError
 from .learner import Learner
@@ -32,9 +33,6 @@ from .tasks.keywords import (
     predict,
     save_keywords,
 )
-
-SILENCE = "_silence_"
-"""Label of clips that hold no speech; training takes its noise from them."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,9 +118,9 @@ def finetune(
     cuts = read_corpus(data)
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     labels = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
+    packed = PackedAudio.of(cuts, progress=True)
     cuts = cuts.filter(lambda cut: cut.supervisions[0].text in labels).to_eager()
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
-    packed = PackedAudio.of(cuts, progress=True)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
     _train(recipe, keyword_model, train_cuts, packed, out)

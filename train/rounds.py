@@ -91,8 +91,9 @@ def pretrain(recipe: HubertRecipe, data: Path, out: Path, *, resume: bool) -> Pa
         TrainError: data or folder cannot be used.
     """
     run.start(out, recipe, resume=resume, data=data.resolve().name)
-    cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
-    packed = PackedAudio.of(cuts, progress=True)
+    corpus = read_corpus(data)
+    cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
+    packed = PackedAudio.of(corpus, progress=True)  # whole, so that every step shares one cache
     previous: Path | None = None
     for number, this in enumerate(recipe.rounds, start=1):
         folder = out / f"round{number}"

@@ -1,6 +1,5 @@
 """Distillation in two stages: the largest subnet first, then all of them at once."""
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Literal
@@ -78,8 +77,9 @@ def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resu
     run.start(out, recipe, resume=resume, data=data.resolve().name, teacher=str(teacher))
     if (out / "model").is_dir():
         return out / "model"
-    cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
-    packed = PackedAudio.of(cuts, progress=True)
+    corpus = read_corpus(data)
+    cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
+    packed = PackedAudio.of(corpus, progress=True)
     first = out / "stage1" / "model"
     if not first.is_dir():
         _log.info("stage 1: the largest subnet of %s", space.name)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -104,27 +104,10 @@ def run_search(
             optuna is not installed.
         ValueError: a number outside its range.
     """
-    for name, value, least in (
-        ("num_trials", num_trials, 1),
-        ("population", population, 2),
-        ("seed", seed, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
+    _check_ranges(num_trials=(num_trials, 1), population=(population, 2), seed=(seed, 0))
     report = feasibility(space, target_params)
-    try:
-        from .store import open_study
-    except ModuleNotFoundError as error:
-        raise SearchError(
-            f"the search needs {error.name}, which is not installed: "
-            f"pip install 'otolite[compress]'"
-        ) from error
-    asked = {
-        "space": space.name,
-        "embed_dim": list(space.embed_dim),
-        "num_heads": list(space.num_heads),
-        "ffn_ratio": list(space.ffn_ratio),
-        "depth": list(space.depth),
+    open_study = _study_opener()
+    asked = _choices(space) | {
         "target_params": target_params,
         "seed": seed,
         "population": population,
@@ -137,6 +120,34 @@ def run_search(
             if on_trial is not None:
                 on_trial(candidate)
     return _result(report, search.trials)
+
+
+def _check_ranges(**value_and_least: tuple[int, int]) -> None:
+    for name, (value, least) in value_and_least.items():
+        if value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
+def _study_opener() -> Any:
+    try:
+        from .store import open_study
+    except ModuleNotFoundError as error:
+        raise SearchError(
+            f"the search needs {error.name}, which is not installed: "
+            f"pip install 'otolite[compress]'"
+        ) from error
+    return open_study
+
+
+def _choices(space: Space) -> dict[str, Any]:
+    """The space as JSON values: a study must not go on after its definition changed."""
+    return {
+        "space": space.name,
+        "embed_dim": list(space.embed_dim),
+        "num_heads": list(space.num_heads),
+        "ffn_ratio": list(space.ffn_ratio),
+        "depth": list(space.depth),
+    }
 
 
 def _result(report: Feasibility, trials: list[Candidate]) -> SearchResult:

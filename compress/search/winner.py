@@ -79,7 +79,8 @@ def search(
     feasibility(supernet.space, config.target_params)
     recipe, teacher = _distilled_as(supernet_run)
     run.start(out, config, resume=resume, data=data.resolve().name, supernet=str(supernet_run))
-    cuts = usable(read_corpus(data), partition="valid", min_seconds=recipe.batch.min_seconds)
+    corpus = read_corpus(data)
+    cuts = usable(corpus, partition="valid", min_seconds=recipe.batch.min_seconds)
     if len(cuts) > config.num_clips:
         chosen = np.random.default_rng(config.seed).permutation(len(cuts))[: config.num_clips]
         ids = list(cuts.ids)
@@ -88,7 +89,7 @@ def search(
         load_encoder(teacher),
         supernet,
         cuts,
-        PackedAudio.of(cuts, progress=True),
+        PackedAudio.of(corpus, progress=True),
         mask=recipe.mask,
         top_layers=recipe.top_layers,
         normalize_targets=recipe.normalize_targets,

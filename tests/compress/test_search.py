@@ -33,7 +33,7 @@ def smooth(subnet):
 
 
 def search(storage, score=smooth, **changes):
-    asked = {"target_params": TARGET, "num_trials": 14, "population": 4, "seed": 3} | changes
+    asked = {"target_params": TARGET, "num_trials": 10, "population": 4, "seed": 3} | changes
     space = asked.pop("space", SPACE)
     return run_search(space, storage=storage, score=score, **asked)
 
@@ -45,7 +45,7 @@ def uninterrupted(tmp_path_factory):
 
 def test_the_winner_fits_and_has_the_lowest_score_of_the_scored(uninterrupted):
     scored = [trial for trial in uninterrupted.trials if trial.verdict == "scored"]
-    assert len(scored) == 14
+    assert len(scored) == 10
     assert uninterrupted.score == min(smooth(trial.subnet) for trial in scored)
     assert uninterrupted.score == smooth(uninterrupted.winner)
     assert uninterrupted.winner_params == COSTS[uninterrupted.winner] <= TARGET
@@ -103,7 +103,7 @@ def test_the_seed_alone_decides(tmp_path, uninterrupted):
     assert other.trials != uninterrupted.trials
 
 
-@pytest.mark.parametrize("scored_before", [0, 1, 3, 4, 5, 9, 13])
+@pytest.mark.parametrize("scored_before", [0, 3, 4, 6, 9])
 def test_a_scorer_that_fails_and_is_resumed_changes_nothing(tmp_path, uninterrupted, scored_before):
     calls = []
 
@@ -123,8 +123,8 @@ def test_a_scorer_that_fails_and_is_resumed_changes_nothing(tmp_path, uninterrup
     assert set(scored_again).isdisjoint(calls)
 
 
-@settings(max_examples=10, deadline=None)  # the disk decides how long a commit takes
-@given(stops=st.lists(st.tuples(st.integers(0, 90), st.booleans()), min_size=1, max_size=2))
+@settings(max_examples=6, deadline=None)  # the disk decides how long a commit takes
+@given(stops=st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=2))
 def test_stopped_at_any_write_and_resumed_it_ends_the_same(tmp_path_factory, uninterrupted, stops):
     path = tmp_path_factory.mktemp("stopped") / "s.sqlite"
     for stop, after in stops:
@@ -157,7 +157,7 @@ def test_a_killed_process_leaves_a_study_that_resumes_to_the_same_end(tmp_path, 
         "calls = []\n"
         "def score(subnet):\n"
         "    calls.append(subnet)\n"
-        "    if len(calls) == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return t.smooth(subnet)\n"
         f"t.search(t.Path({str(path)!r}), score)\n"
     )
@@ -176,7 +176,7 @@ def test_resumed_with_more_trials_it_goes_on_as_if_asked_for_them_at_first(tmp_p
     longer = search(tmp_path / "s.sqlite", resume=True, on_trial=news.append)
     assert longer == uninterrupted
     assert tuple(news) == uninterrupted.trials[-len(news) :]
-    assert 8 <= len(news) < len(uninterrupted.trials)
+    assert 4 <= len(news) < len(uninterrupted.trials)
 
 
 def test_a_study_that_is_there_is_not_continued_unasked(tmp_path):

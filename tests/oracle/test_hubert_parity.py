@@ -43,8 +43,10 @@ def randomized(model: HubertModel) -> HubertModel:
     """Norms of ones and zeros would hide mistakes."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or name.endswith("bias"):
-                parameter.uniform_(0.5, 1.5) if name.endswith("weight") else parameter.normal_(std=0.3)
+            if name.endswith("bias"):
+                parameter.normal_(std=0.3)
+            elif "norm" in name:
+                parameter.uniform_(0.5, 1.5)
     return model.eval()
 
 

@@ -181,6 +181,26 @@ def test_a_damaged_golden_is_refused_in_words(
     assert golden.pcm.ndim == 2
 
 
+class Trap:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["pcm", "posteriors", "tolerance"])
+def test_a_golden_is_never_unpickled(
+    golden_bytes: Callable[..., bytes], tmp_path: Path, name: str
+) -> None:
+    trapped = golden_bytes(**{name: np.array([Trap(tmp_path / "sprung")], dtype=object)})
+    with pytest.raises(BundleFault, match="cannot be read"):
+        read_golden(trapped)
+    assert not (tmp_path / "sprung").exists()
+
+
 def test_a_golden_npy_is_not_an_npz() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))

@@ -133,6 +133,12 @@ def test_bad_json_is_refused(text: str) -> None:
         Manifest.from_json(text)
 
 
+def test_a_key_given_twice_is_refused(manifest_raw: dict[str, Any]) -> None:
+    text = json.dumps(manifest_raw)
+    with pytest.raises(BundleFault, match="twice"):
+        Manifest.from_json(text.replace('"task":', '"task": "keywords", "task":'))
+
+
 @pytest.mark.parametrize(
     "path, value, words",
     [

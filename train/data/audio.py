@@ -20,10 +20,11 @@ from runtime.faults import AudioFault
 from runtime.wav import read_wav
 
 from ..errors import DataError
+from ..progress import track
 from .cuts import SAMPLE_RATE, not_audio, reason_of
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
+    from lhotse import CutSet, MonoCut
 
 Waveform = NDArray[np.float32]
 
@@ -33,6 +34,8 @@ _FULL_SCALE = 32768
 _NUM_THREADS = 4
 _GROUP = 64
 """Recordings decoded between two writes; bounds the memory."""
+_SHORT_S, _SHORT_RATIO = 0.1, 0.01
+"""A recording may be this much shorter than stated: durations are rounded, codecs pad."""
 _SAMPLES = "samples.i16"
 _INDEX = "index.json"
 
@@ -115,7 +118,8 @@ class PackedAudio:
 
         Raises:
             DataError: a recording cannot be decoded, or the cache folder cannot be written; then
-                nothing is left behind.
+                nothing is left behind. Or a recording is shorter than stated, which is how a
+                truncated Opus or MP3 shows.
         """
         paths = sorted({str(cut.recording.sources[0].source) for cut in cuts})
         folder = cache_folder() / f"audio-{_digest(paths)}"
@@ -193,23 +197,23 @@ def _pack(paths: Sequence[str], folder: Path, *, progress: bool) -> None:
 
 def _decoded(paths: Sequence[str], *, progress: bool) -> Iterator[Waveform]:
     """Decode in the given order; libsndfile runs without the interpreter's lock."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not progress)
-    with bar, ThreadPoolExecutor(_NUM_THREADS) as pool:
-        task = bar.add_task("decoding", total=len(paths))
-        for begin in range(0, len(paths), _GROUP):
-            for waveform in pool.map(decode, map(Path, paths[begin : begin + _GROUP])):
-                yield waveform
-                bar.advance(task)
+    groups = [paths[begin : begin + _GROUP] for begin in range(0, len(paths), _GROUP)]
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for group in track(groups, "decoding") if progress else groups:
+            yield from pool.map(decode, map(Path, group))
 
 
-def _span(cut: object, places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+def _span(cut: MonoCut, places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """Where a cut lies in the packed samples; a window is clipped to its recording's real end."""
-    recording, start_s, duration_s = cut.recording, cut.start, cut.duration  # type: ignore[attr-defined]
-    first, end = places[str(recording.sources[0].source)]
-    if start_s == 0.0 and duration_s == recording.duration:
+    path = str(cut.recording.sources[0].source)
+    first, end = places[path]
+    stated_s, decoded_s = cut.recording.duration, (end - first) / SAMPLE_RATE
+    if decoded_s < stated_s - max(_SHORT_S, _SHORT_RATIO * stated_s):
+        raise DataError(
+            f"{path} holds {decoded_s:.3f} s where its manifest or header states {stated_s:.3f} s: "
+            "it is truncated or misdescribed; replace it, or correct the duration"
+        )
+    if cut.start == 0.0 and cut.duration == stated_s:
         return first, end  # the manifest's duration is rounded, the samples are not
-    begin = min(first + round(start_s * SAMPLE_RATE), end)
-    return begin, min(begin + round(duration_s * SAMPLE_RATE), end)
+    begin = min(first + round(cut.start * SAMPLE_RATE), end)
+    return begin, min(begin + round(cut.duration * SAMPLE_RATE), end)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from runtime.atomic import replacing_folder
 
 from ..errors import DataError
+from ..progress import track
 from .acoustics import coloured_noise, in_a_room
 from .augment import fit_length, mix_noise
 from .cuts import PARTITIONS, SAMPLE_RATE, SILENCE, UNKNOWN
@@ -148,17 +149,11 @@ def _plan(
 
 
 def _write(folder: Path, clips: Sequence[_Clip], *, seed: int, progress: bool) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
     speaker = Speaker(seed)
-    console = Console(stderr=True)
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as lines:
         manifest = csv.writer(lines, lineterminator="\n")
         manifest.writerow(_COLUMNS)
-        for clip in track(
-            clips, "making speech", console=console, transient=True, disable=not progress
-        ):
+        for clip in track(clips, "making speech") if progress else clips:
             rng = np.random.default_rng([seed, clip.number])
             names = voices(clip.partition)
             voice = "" if clip.label == SILENCE else names[int(rng.integers(len(names)))]

@@ -6,6 +6,7 @@ Source: Kaldi's feature definitions (25 ms Povey window, 10 ms hop, snip_edges, 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,14 +85,15 @@ def _spectrum_kernel() -> NDArray[np.float64]:
 def _mel_filters(num_mels: int) -> NDArray[np.float64]:
     """(bins, num_mels): triangles of equal width on the mel scale, 20 Hz to Nyquist."""
 
-    def mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        return np.asarray(1127.0 * np.log1p(np.asarray(hz) / 700.0))
+    def mel(hz: Any) -> Any:
+        return 1127.0 * np.log1p(hz / 700.0)
 
     edges = np.linspace(mel(_LOWEST_HZ), mel(SAMPLE_RATE / 2), num_mels + 2)
     bins = mel(np.arange(_FFT_SIZE // 2) * (SAMPLE_RATE / _FFT_SIZE))[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return np.maximum(0.0, np.minimum(rising, falling))
+    filters: NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    return filters
 
 
 def _cepstrum_matrix(num_mels: int, num_cepstra: int) -> NDArray[np.float64]:

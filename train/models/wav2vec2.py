@@ -73,7 +73,10 @@ class Wav2Vec2Encoder(nn.Module):
             )
             for num_heads, ffn_dim in zip(config.num_heads, config.ffn_dim, strict=True)
         )
-        self.layers.apply(_init_bert)
+        for module in self.layers.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=config.init_std)
+                nn.init.zeros_(module.bias)
 
     def forward(
         self,
@@ -202,9 +205,3 @@ def _feature_extractor(config: Wav2Vec2Config) -> nn.ModuleList:
         blocks.append(block)
         in_channels = conv.channels
     return blocks
-
-
-def _init_bert(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

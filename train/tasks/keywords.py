@@ -48,10 +48,11 @@ class PooledEncoder(nn.Module):
         weights = self.layer_weights.softmax(0)
         hidden = torch.stack(output.hidden_states)  # (layers + 1, batch, frames, embed_dim)
         mixed = (hidden * weights.view(-1, 1, 1, 1)).sum(0)
-        if output.padding_mask is None:
-            return mixed.mean(1)
-        valid = (~output.padding_mask).unsqueeze(-1).to(mixed.dtype)
-        return (mixed * valid).sum(1) / valid.sum(1)
+        valid = torch.ones_like(mixed[:, :, :1])
+        if output.padding_mask is not None:
+            valid = (~output.padding_mask).unsqueeze(-1).to(mixed.dtype)
+        pooled: Tensor = (mixed * valid).sum(1) / valid.sum(1)
+        return pooled
 
 
 class KeywordModel(nn.Module):

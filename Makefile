@@ -1,0 +1,35 @@
+# Two commands for a new user: `make demo` and `make test`. Both set up what they need in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint results clean
+
+# The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
+demo: $(VENV)/.all
+	$(BIN)/compress demo --out runs/demo$(if $(DATA),-$(notdir $(patsubst %/,%,$(DATA)))) $(if $(DATA),--data $(DATA))
+
+# Every check, as CI runs it.
+test: lint
+	$(BIN)/python -m pytest --numprocesses 2
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The table and pictures of docs/results/first-light.md; about an hour on two cores, resumable.
+results: $(VENV)/.all
+	$(BIN)/python benchmarks/first_light.py --data $(or $(DATA),../shared/data/speech_commands)
+
+$(VENV)/.all $(VENV)/.test: $(VENV)/.%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 2 GB, minutes) …"
+	$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,0 +1,170 @@
+"""The whole way on one machine, from speech to keyword events; what is there is reused."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import runtime
+from runtime.keyword import Event
+from runtime.listen import listen, wav_blocks
+from train.data.audio import PackedAudio
+from train.data.corpus import read_corpus, usable
+from train.data.cuts import SILENCE, UNKNOWN
+from train.data.recordings import Spoken, join_recordings, make_test_recording, read_truth
+from train.data.synthetic import FILLERS, KEYWORDS, make_keyword_corpus
+from train.finetune import KeywordsRecipe, finetune
+from train.recipe import load_recipe
+from train.rounds import HubertRecipe, pretrain
+
+from .cost.params import params
+from .distill.stages import DistillRecipe, distill
+from .exporting import DecisionFlags, export_run
+from .folders import recipe_folder
+from .search.winner import SearchConfig, search
+from .spaces import get_space
+from .subnet import Subnet
+
+TARGET_PARAMS = 750_000
+"""Budget of the demonstration: about half of the largest subnet of its space."""
+
+_log = logging.getLogger(__name__)
+
+
+def run_demo(out: Path, *, data: Path | None, seed: int) -> None:
+    """Make speech, a teacher, a supernet, a winner, a bundle; stream a recording through it.
+
+    Args:
+        out: each step gets a folder in it; finished steps are reused, interrupted ones go on.
+        data: labelled recordings; None: synthetic speech of espeak-ng.
+        seed: of every step.
+
+    Raises:
+        TrainError, CompressError, ExportError, RuntimeFault: a step cannot be done.
+    """
+    began = time.monotonic()
+    seeded = [f"seed={seed}"]
+    corpus = data or out / "speech"
+    with _step(1, "speech"):
+        if data is None and not corpus.is_dir():
+            make_keyword_corpus(corpus, seed=seed, progress=True)
+        _log.info("%s: %d recordings", corpus, len(read_corpus(corpus)))
+    with _step(2, "a HuBERT teacher, two rounds"):
+        recipe = load_recipe("hubert-tiny", HubertRecipe, recipe_folder("train"), seeded)
+        teacher = pretrain(recipe, corpus, out / "teacher", resume=True)
+    with _step(3, "distillation into a once-for-all supernet, two stages"):
+        distilled = load_recipe(
+            "lighthubert-tiny", DistillRecipe, recipe_folder("compress"), seeded
+        )
+        distill(distilled, teacher, corpus, out / "supernet", resume=True)
+    with _step(4, f"search for the best subnet of at most {TARGET_PARAMS:,} parameters"):
+        config = SearchConfig(target_params=TARGET_PARAMS, num_trials=32, population=8, seed=seed)
+        winner = search(config, out / "supernet", corpus, out / "search", resume=True)
+    with _step(5, "keywords on the winner"):
+        keywords = load_recipe("keywords-tiny", KeywordsRecipe, recipe_folder("train"), seeded)
+        finetune(keywords, corpus, winner.model, out / "keywords", random_init=False, resume=True)
+    with _step(6, "a bundle"):
+        bundle = out / "keywords.bundle"
+        if not bundle.is_dir():
+            licence = "synthetic speech by espeak-ng" if data is None else "that of the recordings"
+            export_run(
+                out / "keywords", bundle, name="demo", flags=DecisionFlags(), licence=licence
+            )
+    with _step(7, "a stream it has never heard"):
+        recording = out / "recording.wav"
+        truth = _recording(recording, corpus, bundle, synthetic=data is None, seed=seed)
+        heard = _stream(bundle, recording, truth)
+    _summary(out, corpus, bundle, recording, heard, time.monotonic() - began)
+
+
+@contextmanager
+def _step(number: int, title: str) -> Iterator[None]:
+    began = time.monotonic()
+    _log.info("\n[%d/7] %s", number, title)
+    yield
+    _log.info("      %.0f s", time.monotonic() - began)
+
+
+def _recording(
+    path: Path, corpus: Path, bundle: Path, *, synthetic: bool, seed: int
+) -> list[Spoken]:
+    """A recording of voices that no step trained on, and what is said in it."""
+    if path.is_file():
+        return read_truth(path)
+    if synthetic:
+        return make_test_recording(path, words=KEYWORDS * 2, fillers=FILLERS[:5], seed=seed)
+    recordings = read_corpus(corpus)
+    cuts = usable(recordings, partition="test", min_seconds=0.3)
+    labels = runtime.load(bundle).manifest.labels
+    chosen = [label for label in labels if label not in (SILENCE, UNKNOWN)]
+    chosen += [UNKNOWN] * 4 if UNKNOWN in labels else []
+    packed = PackedAudio.of(recordings, progress=True)
+    return join_recordings(packed, cuts, path, labels=chosen, seed=seed)
+
+
+def _stream(bundle: Path, recording: Path, truth: list[Spoken]) -> str:
+    """Print each event as it comes and say how many were right."""
+    model = runtime.load(bundle)
+    keywords = set(model.manifest.decision.keywords)
+    spoken = [word for word in truth if word.label in keywords]
+    missed = list(spoken)
+    false_alarms = 0
+    for event in listen(model, wav_blocks(recording, model.sample_rate)):
+        said = next((word for word in missed if _fits(event, word)), None)
+        if said is None:
+            false_alarms += 1
+        else:
+            missed.remove(said)
+        verdict = "false alarm" if said is None else f"said at {said.start_s:.2f} s"
+        _log.info("%6.2f s  %-10s %.2f   %s", event.end_s, event.label, event.score, verdict)
+    for word in missed:
+        _log.info("%6.2f s  %-10s missed", word.start_s, word.label)
+    return (
+        f"{len(spoken) - len(missed)} of {len(spoken)} keywords heard, "
+        f"{false_alarms} false alarm(s), in {truth[-1].end_s:.0f} s of speech"
+    )
+
+
+def _fits(event: Event, word: Spoken) -> bool:
+    """The event names the word and lies over it."""
+    overlaps = event.start_s < word.end_s and word.start_s < event.end_s
+    return event.label == word.label and overlaps
+
+
+def _summary(
+    out: Path, corpus: Path, bundle: Path, recording: Path, heard: str, seconds: float
+) -> None:
+    scores = json.loads((out / "keywords" / "scores.json").read_text(encoding="utf-8"))
+    winner = Subnet.from_json((out / "search" / "winner.json").read_text(encoding="utf-8"))
+    size_kb = (bundle / "model.onnx").stat().st_size / 1000
+    _log.info(
+        "\nDone in %.0f s.\n"
+        "  teacher    %s\n"
+        "  supernet   %s\n"
+        "  winner     %s  (%s parameters)\n"
+        "  keywords   %s  (%.1f %% of %d test clips, voices never heard)\n"
+        "  bundle     %s  (%.0f kB)\n"
+        "  stream     %s\n"
+        "Next:\n"
+        "  compress listen %s --wav %s\n"
+        "  compress listen %s                # your microphone, with the extra `microphone`\n"
+        "  compress doctor %s\n"
+        "  compress recipes",
+        seconds,
+        out / "teacher",
+        out / "supernet",
+        out / "search",
+        f"{params(get_space(winner.space), winner):,}",
+        out / "keywords",
+        100 * scores["test"]["accuracy"],
+        scores["test"]["clips"],
+        bundle,
+        size_kb,
+        heard,
+        bundle,
+        recording,
+        bundle,
+        bundle,
+    )

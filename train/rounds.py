@@ -59,6 +59,8 @@ class HubertRecipe:
     """Width in which frames meet units."""
     temperature: float = 0.1
     """Cosines are divided by this."""
+    masked_share: float = 1.0
+    """Weight of the hidden frames' loss (alpha, eq. 2); the rest is the visible frames'."""
     feature_penalty: float = 10.0
     """Weight of the mean square of the conv features."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -71,6 +73,8 @@ class HubertRecipe:
     """Of weights, masks, crops, dropout and k-means."""
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.masked_share <= 1.0:
+            raise ValueError(f"masked_share must lie in (0, 1], got {self.masked_share}")
         if not self.rounds or self.rounds[0].units != "mfcc":
             raise ValueError("rounds must hold one or more, the first with units = 'mfcc'")
 
@@ -148,6 +152,7 @@ def _train(
             final_dim=recipe.final_dim,
             temperature=recipe.temperature,
             feature_penalty=recipe.feature_penalty,
+            masked_share=recipe.masked_share,
         )
     batches = Batches(
         cuts,

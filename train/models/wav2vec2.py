@@ -74,8 +74,8 @@ class Wav2Vec2Encoder(nn.Module):
             for num_heads, ffn_dim in zip(config.num_heads, config.ffn_dim, strict=True)
         )
         for module in self.layers.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=config.init_std)
+            if isinstance(module, nn.Linear):  # as in BERT
+                nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
     def forward(

@@ -53,8 +53,6 @@ class Wav2Vec2Config:
     """Its groups; `embed_dim` is a multiple of them."""
     pos_conv_weight_norm: bool = True
     """Weight-normalized while training; a materialized model has the product folded in."""
-    init_std: float = 0.02
-    """First weights of the transformer's linear layers, as in BERT; a narrow one wants more."""
     pre_norm: bool = False
     """LayerNorm before each block (Large, X-Large) rather than after it (Base)."""
     dropout: float = 0.1
@@ -89,8 +87,6 @@ class Wav2Vec2Config:
                      "layerdrop"):  # fmt: skip
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.init_std <= 0:
-            raise ValueError(f"init_std must be positive, got {self.init_std}")
         if not 0.0 < self.feature_grad_mult <= 1.0:
             raise ValueError(f"feature_grad_mult must lie in (0, 1], got {self.feature_grad_mult}")
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +27,7 @@ class Hubert(Objective):
         final_dim: int,
         temperature: float,
         feature_penalty: float,
+        masked_share: float,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -33,6 +35,7 @@ class Hubert(Objective):
         self.mask = mask
         self.temperature = temperature
         self.feature_penalty = feature_penalty
+        self.masked_share = masked_share
         self.final_proj = nn.Linear(encoder.config.embed_dim, final_dim)
         self.unit_embeddings = nn.Parameter(torch.rand(units.num_clusters, final_dim))
 
@@ -54,27 +57,36 @@ class Hubert(Objective):
             stride=config.stride_samples,
             rate=SAMPLE_RATE,
         )
-        targets[~frame_mask] = IGNORED
         device = batch.waveform.device
         output = self.encoder(
             batch.waveform, batch.lengths, torch.from_numpy(frame_mask).to(device)
         )
-        # Frames are chosen by the CPU's mask: no device has to be asked how many there are.
-        rows, columns = (torch.from_numpy(index).to(device) for index in np.nonzero(targets >= 0))
-        wanted = torch.from_numpy(targets[targets >= 0]).to(device)
-        logits = self.logits(output.output[rows, columns])
-        cross_entropy = functional.cross_entropy(logits, wanted)
+        masked, accuracy = self._cross_entropy(output.output, targets, frame_mask)
+        loss = self.masked_share * masked
+        if self.masked_share < 1.0:
+            unmasked, _ = self._cross_entropy(output.output, targets, ~frame_mask)
+            loss = loss + (1.0 - self.masked_share) * unmasked
         penalty = output.conv_features.float().square().mean()
-        with torch.no_grad():
-            accuracy = (logits.argmax(-1) == wanted).float().mean()
         return Loss(
-            cross_entropy + self.feature_penalty * penalty,
+            loss + self.feature_penalty * penalty,
             {
-                "cross_entropy": cross_entropy.detach(),
+                "cross_entropy": masked.detach(),
                 "feature_penalty": penalty.detach(),
                 "masked_accuracy": accuracy,
             },
         )
+
+    def _cross_entropy(
+        self, hidden: Tensor, targets: NDArray[np.int64], chosen: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and accuracy over the chosen frames that have a unit."""
+        # The frames are found on the CPU: no device has to be asked how many there are.
+        places = np.nonzero(chosen & (targets != IGNORED))
+        rows, columns = (torch.from_numpy(index).to(hidden.device) for index in places)
+        wanted = torch.from_numpy(targets[places]).to(hidden.device)
+        logits = self.logits(hidden[rows, columns])
+        accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
+        return functional.cross_entropy(logits, wanted), accuracy
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(frames, embed_dim) to (frames, num_clusters): cosine over temperature, eq. 3."""

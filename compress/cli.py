@@ -1,26 +1,41 @@
-"""The command line. Each verb imports what it needs, so that --help answers at once."""
+"""The command line. Each verb imports what it needs, so that --help answers at once.
+
+Nothing of train, export or runtime is imported before `check_imports` has found them to be ours.
+"""
 
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from export import ExportError
-from runtime import RuntimeFault
-from train import RecipeError, TrainError
+from typer.core import TyperGroup
 
 from . import CompressError
 from .counts import parse_count
 from .folders import checkpoint_in, recipe_folder
 
-_FAULTS = (CompressError, TrainError, ExportError, RuntimeFault)
+_INTERRUPTED = 130
+"""What shells expect of a program that Ctrl-C ended."""
+
+
+class _InterruptedError(CompressError):
+    """Ctrl-C, under a name that typer does not end the program for without a word."""
+
+
+class _Verbs(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _InterruptedError("interrupted; the same command with --resume goes on") from None
+
 
 app = typer.Typer(
     name="compress",
-    help="Pretrain, compress, export and run small speech models: from a teacher to keyword events.",
+    cls=_Verbs,
     epilog="Start with: compress demo --out runs/demo",
     no_args_is_help=True,
     add_completion=False,
@@ -33,14 +48,19 @@ Data = Annotated[
     Path,
     typer.Option(help="Corpus: a folder of audio, a manifest.csv set, or Speech Commands' layout."),
 ]
-Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Overrides the recipe's seed, 0 or more.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override a recipe's value: optimizer.learning_rate=1e-3."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Overrides a value of the recipe, such as optimizer.learning_rate=1e-3; repeatable.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and plan; change nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Each event as a line of JSON.")]
 
 
 def _count(text: str) -> int:
@@ -48,6 +68,30 @@ def _count(text: str) -> int:
         return parse_count(text)
     except ValueError as fault:
         raise typer.BadParameter(str(fault)) from None
+
+
+def _threshold(value: float | None) -> float | None:
+    if value is not None and not 0.0 < value <= 1.0:
+        raise typer.BadParameter(f"must lie in (0, 1], got {value:g}")
+    return value
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"otolite {version('otolite')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit."),
+    ] = False,
+) -> None:
+    """Pretrain, compress, export and run small speech models: from a teacher to keyword events."""
 
 
 def main() -> None:
@@ -59,21 +103,39 @@ def main() -> None:
         logging.getLogger(package).setLevel(logging.INFO)
     try:
         check_imports()
+    except CompressError as fault:  # apart: the handlers below import the packages in question
+        _fail(fault, 1)
+    try:
         app()
-    except RecipeError as fault:
+    except SystemExit:  # before the handlers below, whose classes cost an import
+        raise
+    except _InterruptedError as fault:
+        _fail(fault, _INTERRUPTED)
+    except _wrong_calls() as fault:
         _fail(fault, 2)
-    except _FAULTS as fault:
+    except _faults() as fault:
         _fail(fault, 1)
     except ModuleNotFoundError as fault:
         _fail(f"{fault.name} is not installed; pip install 'otolite[all]' brings it", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command with --resume goes on", 1)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
     except OSError as fault:
         place = f" ({fault.filename})" if fault.filename else ""
         _fail(f"{fault.strerror or fault}{place}; nothing half-written was kept", 1)
+
+
+def _wrong_calls() -> tuple[type[Exception], ...]:
+    """Faults of the call; asked for only where one is in flight, like `_faults`."""
+    from train import RecipeError
+
+    return (RecipeError,)
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Every package's base class."""
+    from export import ExportError
+    from runtime import RuntimeFault
+    from train import TrainError
+
+    return CompressError, TrainError, ExportError, RuntimeFault
 
 
 @app.command(epilog="Example: compress pretrain hubert-tiny --data recordings/ --out runs/teacher")
@@ -142,14 +204,16 @@ def search(
     ],
     supernet: Annotated[Path | None, typer.Argument(help="Run folder of compress distill.")] = None,
     space: Annotated[
-        str | None, typer.Option(help="With --dry-run: the space to look into, no supernet needed.")
+        str | None, typer.Option(help="With --dry-run: the space to look into; no supernet needed.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Corpus; its valid partition scores.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make or to go on in.")] = None,
-    num_trials: Annotated[int, typer.Option(help="Subnets to score.")] = 64,
-    population: Annotated[int, typer.Option(help="Subnets of a generation.")] = 16,
-    num_clips: Annotated[int, typer.Option(help="Held-out clips a subnet is scored on.")] = 128,
-    seed: Annotated[int, typer.Option(help="Of sampler, clips and masks.")] = 0,
+    num_trials: Annotated[int, typer.Option(min=1, help="Subnets to score.")] = 64,
+    population: Annotated[int, typer.Option(min=2, help="Subnets of a generation.")] = 16,
+    num_clips: Annotated[
+        int, typer.Option(min=1, help="Held-out clips a subnet is scored on.")
+    ] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Of sampler, clips and masks.")] = 0,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -162,6 +226,8 @@ def search(
         return
     if supernet is None or data is None or out is None:
         raise typer.BadParameter("a search needs SUPERNET, --data and --out; or ask for --dry-run")
+    if space is not None:
+        raise typer.BadParameter("--space goes with --dry-run alone: a supernet knows its space")
     from .search.winner import SearchConfig
     from .search.winner import search as run
 
@@ -205,6 +271,8 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Train a keyword model on labelled clips, from an encoder or from scratch."""
+    if random_init and model is None:
+        raise typer.BadParameter("--random-init takes the sizes of --model, which is missing")
     from train.finetune import KeywordsRecipe
     from train.finetune import finetune as run
     from train.recipe import load_recipe
@@ -227,19 +295,28 @@ def finetune(
 @app.command(epilog="Example: compress export runs/keywords --out keywords.bundle")
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of compress finetune.")],
-    out: Annotated[Path, typer.Option(help="Bundle folder to write; an older one is replaced.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write; an older bundle is replaced.")],
     name: Annotated[str, typer.Option(help="What the bundle is called.")] = "keywords",
     threshold: Annotated[
-        float, typer.Option(help="Least smoothed posterior of an event, in (0, 1].")
+        float,
+        typer.Option(callback=_threshold, help="Least smoothed posterior of an event, in (0, 1]."),
     ] = 0.7,
-    hop_ms: Annotated[int, typer.Option(help="Time between two windows, in ms.")] = 100,
-    smoothing: Annotated[int, typer.Option(help="Windows averaged before deciding.")] = 3,
-    patience: Annotated[int, typer.Option(help="Windows in a row that must agree.")] = 1,
-    refractory_ms: Annotated[int, typer.Option(help="Silence after an event, in ms.")] = 500,
+    hop_ms: Annotated[int, typer.Option(min=1, help="Time between two windows, in ms.")] = 100,
+    smoothing: Annotated[int, typer.Option(min=1, help="Windows averaged before deciding.")] = 3,
+    patience: Annotated[int, typer.Option(min=1, help="Windows in a row that must agree.")] = 1,
+    refractory_ms: Annotated[
+        int, typer.Option(min=0, help="No event for this long after one, in ms.")
+    ] = 500,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "not stated",
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Write a keyword model as a self-contained bundle, checked against torch."""
+    if dry_run:
+        from .planning import exporting
+
+        _show(exporting(run, out), as_json)
+        return
     from .exporting import DecisionFlags, export_run
 
     flags = DecisionFlags(
@@ -257,21 +334,35 @@ def export(
 def listen(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or its .zip.")],
     wav: Annotated[
-        Path | None, typer.Option(help="A WAV of 8 to 48 kHz; without it, the microphone.")
+        Path | None,
+        typer.Option(help="A WAV of 4 to 192 kHz, any channels; without it, the microphone."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Microphone's number or part of its name; without it, the system's default."
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Overrides the bundle's, in (0, 1].")
+        float | None, typer.Option(callback=_threshold, help="Overrides the bundle's, in (0, 1].")
     ] = None,
-    as_json: Json = False,
+    threads: Annotated[
+        int, typer.Option(min=1, max=1024, help="Processor threads of the engine.")
+    ] = 1,
+    as_json: JsonLines = False,
 ) -> None:
     """Run a bundle over a recording or the microphone and print each keyword."""
+    if wav is not None and device is not None:
+        raise typer.BadParameter("--wav and --device are two sources; give one")
     from runtime.cli import listen_command
 
     code = listen_command(
         str(bundle),
         wav=None if wav is None else str(wav),
+        device=int(device) if device is not None and device.isdecimal() else device,
         threshold=threshold,
         as_json=as_json,
+        threads=threads,
     )
     raise typer.Exit(code)
 
@@ -282,12 +373,12 @@ def recipes(
     as_json: Json = False,
 ) -> None:
     """List recipes and spaces, or print one recipe."""
-    from .planning import listing, recipe_text
+    from .planning import recipe_text, recipes_listed, spaces_listed
 
     if name is not None:
         typer.echo(recipe_text(name), nl=False)
         return
-    _show(listing(), as_json)
+    _show({"recipes": recipes_listed(), "spaces": spaces_listed()}, as_json)
 
 
 @app.command(epilog="Example: compress doctor keywords.bundle")
@@ -315,9 +406,15 @@ def demo(
         Path | None,
         typer.Option(help="Labelled recordings; without them, speech made by espeak-ng."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of every step.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of every step.")] = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the whole way in minutes: speech, teacher, supernet, search, keywords, bundle, stream."""
+    if dry_run:
+        from .planning import demonstration
+
+        _show(demonstration(out, data), as_json=False)
+        return
     from .pipeline import run_demo
 
     run_demo(out, data=data, seed=seed)
@@ -329,15 +426,34 @@ def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:
 
 def _show(values: dict[str, Any], as_json: bool) -> None:
     """Results on standard output: aligned lines for people, one JSON object for machines."""
-    if as_json:
-        typer.echo(json.dumps(values))
-        return
-    width = max(map(len, values))
+    typer.echo(json.dumps(values) if as_json else "\n".join(_lines(values)))
+
+
+def _lines(values: dict[str, Any], indent: str = "") -> Iterable[str]:
+    width = max(map(len, values), default=0)
     for key, value in values.items():
-        text = f"{value:,}" if isinstance(value, int) else str(value)
-        typer.echo(f"{key.replace('_', ' '):<{width}}  {text}")
+        name = f"{indent}{key.replace('_', ' '):<{width}}  "
+        if isinstance(value, dict) and any(isinstance(part, dict | str) for part in value.values()):
+            yield name.rstrip()
+            yield from _lines(value, indent + "  ")
+        else:
+            yield name + _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_text(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
 
 
 def _fail(fault: object, code: int) -> None:
-    typer.echo(f"error: {fault}", err=True)
+    typer.echo(f"error: {' '.join(str(fault).split())}", err=True)
     sys.exit(code)

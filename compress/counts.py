@@ -9,7 +9,7 @@ def parse_count(text: str) -> int:
     Raises:
         ValueError: anything else.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text, re.ASCII)
     if match is None:
         raise ValueError(f"expected a count such as 30M or 12500000, got {text!r}")
     return round(float(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]])

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle import export_keywords
-from runtime.manifest import Decision, Manifest, Streaming
+from runtime.manifest import MANIFEST_FILE, Decision, Manifest, Streaming
+from train import RecipeError
 from train.finetune import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
 from train.recipe import check
@@ -39,10 +40,12 @@ def export_run(
     Labels that begin with an underscore (silence, unknown words) compete but make no events.
 
     Raises:
-        CompressError: the folder holds no finished fine-tuning run.
+        CompressError: the folder holds no finished fine-tuning run, or `out` is something else
+            than a bundle.
         ExportError, BundleFault: as `export_keywords`.
     """
-    recipe, run, scores = _finished(folder)
+    recipe, run, scores = finished(folder)
+    check_place(out)
     model = load_keywords(folder / "model")
     per_ms = SAMPLE_RATE // 1000
     measured: dict[str, Any] = {
@@ -70,15 +73,36 @@ def export_run(
     )
 
 
-def _finished(folder: Path) -> tuple[KeywordsRecipe, dict[str, Any], dict[str, Any]]:
+def check_place(out: Path) -> bool:
+    """Make sure that a bundle may take the place of `out`; True where it replaces an older one.
+
+    Raises:
+        CompressError: what is there is no bundle, and would be lost.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / MANIFEST_FILE).is_file():
+        raise CompressError(f"{out} is there and is no bundle to replace; choose another --out")
+    return True
+
+
+def finished(folder: Path) -> tuple[KeywordsRecipe, dict[str, Any], dict[str, Any]]:
+    """A fine-tuning run's recipe, its config and its scores.
+
+    Raises:
+        CompressError: it is not there, or not finished.
+    """
+    if not folder.is_dir():
+        raise CompressError(f"there is no folder {folder}; name a run of compress finetune")
     try:
         run = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         recipe = check(run["recipe"], KeywordsRecipe, f"{folder}/config.json")
     except FileNotFoundError as fault:
         raise CompressError(
-            f"{folder} is not a finished run of compress finetune: {fault.filename} is missing"
+            f"{folder} is not a finished run of compress finetune: {fault.filename} is missing; "
+            "go on with it by --resume"
         ) from None
-    except (ValueError, KeyError) as fault:
+    except (ValueError, KeyError, TypeError, RecipeError) as fault:
         raise CompressError(f"{folder} is not a run of compress finetune: {fault}") from None
     return recipe, run, scores

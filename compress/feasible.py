@@ -86,7 +86,7 @@ class FeasibleSet:
             smallest = params(space, space.smallest())
             raise BudgetError(
                 f"no subnet of space {space.name!r} fits {target_params:,} parameters: its "
-                f"smallest has {smallest:,}. Choose a smaller space (compress spaces) or raise "
+                f"smallest has {smallest:,}. Choose a smaller space (compress recipes) or raise "
                 f"--target-params."
             )
 

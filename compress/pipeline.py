@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import runtime
@@ -16,7 +17,7 @@ from train.data.cuts import SILENCE, UNKNOWN
 from train.data.recordings import Spoken, join_recordings, make_test_recording, read_truth
 from train.data.synthetic import FILLERS, KEYWORDS, make_keyword_corpus
 from train.finetune import KeywordsRecipe, finetune
-from train.recipe import load_recipe
+from train.recipe import Recipe, load_recipe
 from train.rounds import HubertRecipe, pretrain
 
 from .cost.params import params
@@ -27,43 +28,78 @@ from .search.winner import SearchConfig, search
 from .spaces import get_space
 from .subnet import Subnet
 
-TARGET_PARAMS = 750_000
-"""Budget of the demonstration: about half of the largest subnet of its space."""
+TARGET_PARAMS = 500_000
+"""Budget of the demonstration: 40 % of the largest subnet of its space."""
 
 _log = logging.getLogger(__name__)
 
 
-def run_demo(out: Path, *, data: Path | None, seed: int) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much the demonstration does; what is set here overrides recipes, as --set does."""
+
+    clips_per_keyword: int = 400
+    clips_unknown: int = 600
+    clips_silence: int = 200
+    teacher: tuple[str, ...] = ()
+    """Overrides of hubert-tiny."""
+    supernet: tuple[str, ...] = ()
+    """Overrides of lighthubert-tiny."""
+    keywords: tuple[str, ...] = ()
+    """Overrides of keywords-tiny."""
+    target_params: int = TARGET_PARAMS
+    num_trials: int = 32
+    population: int = 8
+    num_clips: int = 128
+
+
+def run_demo(out: Path, *, data: Path | None, seed: int, effort: Effort | None = None) -> None:
     """Make speech, a teacher, a supernet, a winner, a bundle; stream a recording through it.
 
     Args:
         out: each step gets a folder in it; finished steps are reused, interrupted ones go on.
         data: labelled recordings; None: synthetic speech of espeak-ng.
         seed: of every step.
+        effort: None: what the README says.
 
     Raises:
         TrainError, CompressError, ExportError, RuntimeFault: a step cannot be done.
     """
     began = time.monotonic()
-    seeded = [f"seed={seed}"]
+    effort = effort or Effort()
+
+    def recipe(name: str, schema: type[Recipe], package: str, *overrides: str) -> Recipe:
+        return load_recipe(name, schema, recipe_folder(package), [*overrides, f"seed={seed}"])
+
     corpus = data or out / "speech"
     with _step(1, "speech"):
         if data is None and not corpus.is_dir():
-            make_keyword_corpus(corpus, seed=seed, progress=True)
+            make_keyword_corpus(
+                corpus,
+                clips_per_keyword=effort.clips_per_keyword,
+                clips_unknown=effort.clips_unknown,
+                clips_silence=effort.clips_silence,
+                seed=seed,
+                progress=True,
+            )
         _log.info("%s: %d recordings", corpus, len(read_corpus(corpus)))
     with _step(2, "a HuBERT teacher, two rounds"):
-        recipe = load_recipe("hubert-tiny", HubertRecipe, recipe_folder("train"), seeded)
-        teacher = pretrain(recipe, corpus, out / "teacher", resume=True)
+        hubert = recipe("hubert-tiny", HubertRecipe, "train", *effort.teacher)
+        teacher = pretrain(hubert, corpus, out / "teacher", resume=True)
     with _step(3, "distillation into a once-for-all supernet, two stages"):
-        distilled = load_recipe(
-            "lighthubert-tiny", DistillRecipe, recipe_folder("compress"), seeded
-        )
+        distilled = recipe("lighthubert-tiny", DistillRecipe, "compress", *effort.supernet)
         distill(distilled, teacher, corpus, out / "supernet", resume=True)
-    with _step(4, f"search for the best subnet of at most {TARGET_PARAMS:,} parameters"):
-        config = SearchConfig(target_params=TARGET_PARAMS, num_trials=32, population=8, seed=seed)
+    with _step(4, f"search for the best subnet of at most {effort.target_params:,} parameters"):
+        config = SearchConfig(
+            target_params=effort.target_params,
+            num_trials=effort.num_trials,
+            population=effort.population,
+            num_clips=effort.num_clips,
+            seed=seed,
+        )
         winner = search(config, out / "supernet", corpus, out / "search", resume=True)
     with _step(5, "keywords on the winner"):
-        keywords = load_recipe("keywords-tiny", KeywordsRecipe, recipe_folder("train"), seeded)
+        keywords = recipe("keywords-tiny", KeywordsRecipe, "train", *effort.keywords)
         finetune(keywords, corpus, winner.model, out / "keywords", random_init=False, resume=True)
     with _step(6, "a bundle"):
         bundle = out / "keywords.bundle"

@@ -1,17 +1,21 @@
 """What a verb would do, told without doing it."""
 
+import json
 import platform
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train.recipe import find_recipe
+from train import RecipeError
 
 from . import CompressError
+from .cost.params import params
 from .feasible import feasibility
 from .folders import recipe_folder
+from .nearest import nearest
 from .spaces import get_space, space_names
+from .subnet import Subnet
 
 if TYPE_CHECKING:
     from train.finetune import KeywordsRecipe
@@ -50,10 +54,16 @@ def reachable(space_name: str | None, supernet: Path | None, target_params: int)
         "largest_params": found.largest_params,
         "subnets": found.num_subnets,
         "subnets_within_target": found.num_within,
-        "share_within_target": f"{found.num_within / found.num_subnets:.6%}",
-        "smallest": found.smallest.to_json(),
-        "largest": found.largest.to_json(),
+        "ratio_within_target": found.num_within / found.num_subnets,
+        "smallest": _sizes(found.smallest),
+        "largest": _sizes(found.largest),
     }
+
+
+def _sizes(subnet: Subnet) -> dict[str, Any]:
+    sizes: dict[str, Any] = json.loads(subnet.to_json())
+    del sizes["space"]
+    return {"depth": subnet.depth, **sizes}
 
 
 def pretraining(recipe: "HubertRecipe", data: Path) -> dict[str, Any]:
@@ -61,10 +71,10 @@ def pretraining(recipe: "HubertRecipe", data: Path) -> dict[str, Any]:
     return {
         "encoder_params": _encoder_params(recipe.encoder),
         **_corpus(data, recipe.batch.min_seconds),
-        "rounds": ", ".join(
-            f"{this.units} {this.num_clusters} clusters {this.updates} updates"
+        "rounds": [
+            f"{this.units} units, {this.num_clusters} clusters, {this.updates} updates"
             for this in recipe.rounds
-        ),
+        ],
         "seconds_of_audio_per_update": recipe.batch.seconds,
     }
 
@@ -73,15 +83,13 @@ def distillation(recipe: "DistillRecipe", teacher: Path, data: Path) -> dict[str
     """A supernet's size, its teacher, its data and its stages."""
     from train.models.wav2vec2 import load_encoder
 
-    from .cost.params import params
-
     space = get_space(recipe.space)
     return {
         "space": space.name,
         "subnets": space.size(),
         "largest_params": params(space, space.largest()),
         "smallest_params": params(space, space.smallest()),
-        "teacher_params": sum(weight.numel() for weight in load_encoder(teacher).parameters()),
+        "teacher_params": _num_params(load_encoder(teacher)),
         **_corpus(data, recipe.batch.min_seconds),
         "stage_1_updates": recipe.stage1_updates,
         "stage_2_updates": recipe.stage2_updates,
@@ -93,39 +101,108 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     """A keyword model's body, its data and its labels."""
     from train.data.corpus import read_corpus, usable
     from train.data.selection import labels_of
+    from train.finetune import check_source
+    from train.models.wav2vec2 import load_encoder
 
+    check_source(recipe, model)
+    body: dict[str, Any] = {"body": recipe.body}
+    if model is not None:
+        body |= {"model": str(model), "model_params": _num_params(load_encoder(model))}
     cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
     return {
-        "body": recipe.body if model is None else str(model),
+        **body,
         **_corpus(data, recipe.batch.min_seconds),
-        "labels": ", ".join(recipe.labels or labels_of(cuts, min_clips=recipe.min_clips_per_label)),
+        "labels": list(recipe.labels or labels_of(cuts, min_clips=recipe.min_clips_per_label)),
         "updates": recipe.updates,
     }
 
 
-def listing() -> dict[str, Any]:
-    """Every recipe with its first line, and every space with its size."""
-    rows: dict[str, Any] = {}
-    for package in ("train", "compress"):
-        for path in sorted(recipe_folder(package).glob("*.toml")):
-            rows[path.stem] = tomllib.loads(path.read_text(encoding="utf-8"))["about"]
-    for name in space_names():
-        rows[f"space {name}"] = f"{get_space(name).size():,} subnets"
+def exporting(run: Path, out: Path) -> dict[str, Any]:
+    """What a bundle would be made of, and whether its place is free.
+
+    Raises:
+        CompressError: no finished run of compress finetune, or a place that must not be replaced.
+    """
+    from .exporting import check_place, finished
+
+    recipe, _, scores = finished(run)
+    replaced = check_place(out)
+    return {
+        "labels": scores["labels"],
+        "window_ms": round(1000 * recipe.window_seconds),
+        "bundle": str(out),
+        "replaces_a_bundle": replaced,
+    }
+
+
+def demonstration(out: Path, data: Path | None) -> dict[str, Any]:
+    """The steps of the demonstration: which are done, and which will be.
+
+    Raises:
+        TrainError: `data` cannot be used.
+    """
+    steps = {
+        "teacher": out / "teacher" / "model",
+        "supernet": out / "supernet" / "model",
+        "search": out / "search" / "model",
+        "keywords": out / "keywords" / "scores.json",
+        "bundle": out / "keywords.bundle",
+        "recording": out / "recording.wav",
+    }
+    if data is None:
+        rows: dict[str, Any] = {"speech": _state(out / "speech")}
+    else:
+        rows = {"speech": str(data), **_corpus(data, min_seconds=0.3)}
+    return rows | {name: _state(path) for name, path in steps.items()}
+
+
+def recipes_listed() -> dict[str, str]:
+    """Every recipe with its first line."""
+    return {
+        name: str(tomllib.loads(path.read_text(encoding="utf-8"))["about"])
+        for name, path in _recipes().items()
+    }
+
+
+def spaces_listed() -> dict[str, Any]:
+    """Every space with its size and the parameters of its smallest and largest subnet."""
+    rows = {}
+    for space in map(get_space, space_names()):
+        rows[space.name] = {
+            "subnets": space.size(),
+            "smallest_params": params(space, space.smallest()),
+            "largest_params": params(space, space.largest()),
+        }
     return rows
 
 
 def recipe_text(name: str) -> str:
-    """A shipped recipe as it is written."""
-    package = "compress" if (recipe_folder("compress") / f"{name}.toml").is_file() else "train"
-    return find_recipe(name, recipe_folder(package)).read_text(encoding="utf-8")
+    """A shipped recipe as it is written.
+
+    Raises:
+        RecipeError: there is none of that name; the nearest is named.
+    """
+    recipes = _recipes()
+    if name not in recipes:
+        raise RecipeError(f"there is no recipe {name!r}: {nearest(name, recipes)}")
+    return recipes[name].read_text(encoding="utf-8")
 
 
 def installed() -> dict[str, Any]:
     """Versions of what each extra brings; `missing` where it is not installed."""
     rows: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
     for extra, packages in _PACKAGES.items():
-        rows[extra] = ", ".join(f"{package} {_version(package)}" for package in packages)
+        rows[extra] = {package: _version(package) for package in packages}
     return rows
+
+
+def _recipes() -> dict[str, Path]:
+    folders = (recipe_folder("train"), recipe_folder("compress"))
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+def _state(path: Path) -> str:
+    return f"{path} is there" if path.exists() else f"{path} will be made"
 
 
 def _version(package: str) -> str:
@@ -141,7 +218,11 @@ def _encoder_params(config: Any) -> int:
     from train.models.wav2vec2 import Wav2Vec2Encoder
 
     with torch.device("meta"):
-        return sum(weight.numel() for weight in Wav2Vec2Encoder(config).parameters())
+        return _num_params(Wav2Vec2Encoder(config))
+
+
+def _num_params(module: Any) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def _corpus(data: Path, min_seconds: float) -> dict[str, Any]:
@@ -149,4 +230,4 @@ def _corpus(data: Path, min_seconds: float) -> dict[str, Any]:
 
     cuts = usable(read_corpus(data), partition="train", min_seconds=min_seconds)
     hours = sum(cut.duration for cut in cuts) / 3600
-    return {"recordings": len(cuts), "hours": f"{hours:.2f}"}
+    return {"train_recordings": len(cuts), "train_hours": round(hours, 3)}

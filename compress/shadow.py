@@ -16,10 +16,22 @@ def check_imports() -> None:
     """
     root = Path(__file__).resolve().parent.parent
     for name in _NAMES:
-        spec = importlib.util.find_spec(name)
-        found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+        found = _place(name)
+        if found is None:
+            raise CompressError(f"Otolite's package {name!r} is missing beside {root / 'compress'}")
         if found != root / name / "__init__.py":
             raise CompressError(
-                f"{found or name} hides Otolite's package {name!r}; run from another folder, "
+                f"{found} hides Otolite's package {name!r}; run from another folder, "
                 "or take it off PYTHONPATH"
             )
+
+
+def _place(name: str) -> Path | None:
+    """The file that `import name` would run; the folder where there is one without __init__.py."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return None
+    if spec.origin is not None:
+        return Path(spec.origin).resolve()
+    folders = list(spec.submodule_search_locations or ())
+    return Path(folders[0]).resolve() if folders else None

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
+from train.models.wav2vec2_config import Wav2Vec2Config, tiny_conv_layers
 
 from . import CompressError
 from .elastic.depth import kept_layers
@@ -195,12 +195,15 @@ _SPACES = {
             name="otolite-tiny",
             supernet=replace(
                 _LIGHTHUBERT_SUPERNET,
-                conv_layers=paper_conv_layers(64),
+                conv_layers=tiny_conv_layers(),
                 embed_dim=128,
                 num_heads=(4,) * 6,
                 ffn_dim=(512,) * 6,
                 head_dim=32,
                 pos_conv_kernel=32,
+                # Too small to overfit, and attention without dropout has a faster kernel.
+                dropout=0.0,
+                attention_dropout=0.0,
             ),
             embed_dim=(64, 96, 128),
             num_heads=(2, 3, 4),

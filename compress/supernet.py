@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from train.models.checkpoints import load_checkpoint, save_checkpoint
+from train.models.checkpoints import load_checkpoint, restore, save_checkpoint
 from train.models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config
 
@@ -75,12 +75,13 @@ def materialize(supernet: Supernet, subnet: Subnet) -> Wav2Vec2Encoder:
     return dense.train(supernet.training)
 
 
-def save_supernet(folder: Path, supernet: Supernet) -> None:
-    """Write a supernet's checkpoint."""
+def save_supernet(folder: Path, supernet: Supernet, *, teacher: str) -> None:
+    """Write a supernet's checkpoint; `teacher` is the digest of what it was distilled from."""
     config = {
         "family": FAMILY,
         "space": supernet.space.name,
         "target_dim": supernet.head.out_features,
+        "provenance": {"teacher": teacher},
     }
     save_checkpoint(folder, config, supernet.state_dict())
 
@@ -91,9 +92,9 @@ def load_supernet(folder: Path) -> Supernet:
     Raises:
         TrainError: there is none, it is damaged, or of another family.
     """
-    config, state = load_checkpoint(folder, FAMILY)
+    config, state = load_checkpoint(folder, FAMILY, "space", "target_dim")
     supernet = Supernet(get_space(config["space"]), config["target_dim"])
-    supernet.load_state_dict(state, strict=True)
+    restore(supernet, state, folder)
     return supernet
 
 

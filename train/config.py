@@ -1,10 +1,15 @@
 """What a training run is told: parts that every recipe is made of, without torch."""
 
-from pydantic import ConfigDict
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid")
 """For every recipe's dataclass: an unknown key is an error."""
+
+Seed = Annotated[int, Field(ge=0)]
+"""What numpy's generators take."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from lhotse import CutSet
@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from runtime.atomic import replacing_file
 
 from . import run
-from .config import STRICT, BatchConfig, LogConfig, OptimizerConfig
+from .config import STRICT, BatchConfig, LogConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
 from .data.batches import Batches
 from .data.corpus import read_corpus, usable
@@ -20,6 +20,7 @@ from .data.cuts import SILENCE
 from .data.selection import labels_of, partition_of
 from .errors import RecipeError
 from .learner import Learner
+from .models.checkpoints import digest, load_config
 from .models.ds_cnn import DsCnn, DsCnnConfig
 from .models.frontend import SAMPLE_RATE
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
@@ -67,7 +68,7 @@ class KeywordsRecipe:
     """Audio of an update."""
     log: LogConfig = LogConfig()
     """When to log and save."""
-    seed: int = 0
+    seed: Seed = 0
     """Of new weights, order, augmentation and dropout."""
 
     def __post_init__(self) -> None:
@@ -107,13 +108,15 @@ def finetune(
     Raises:
         TrainError: data, model or folder cannot be used.
     """
-    if (recipe.body == "wav2vec2") != (model is not None):
-        raise RecipeError(
-            f"a recipe with body {recipe.body!r} "
-            + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
-        )
-    run.start(out, recipe, resume=resume, data=data.resolve().name, random_init=random_init)
+    check_source(recipe, model)
+    made_from = {
+        "data": data.resolve().name,
+        "random_init": random_init,
+        "model": None if model is None else _origin(model),
+    }
+    run.check(out, recipe, resume=resume, **made_from)
     if (out / "scores.json").is_file():
+        run.finish(out)
         return out / "model"
     cuts = read_corpus(data)
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
@@ -123,11 +126,30 @@ def finetune(
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
+    run.start(out, recipe, resume=resume, **made_from)
     _train(recipe, keyword_model, train_cuts, packed, out)
     save_keywords(out / "model", keyword_model)
     _score(recipe, keyword_model, cuts, packed, out / "scores.json")
     run.finish(out)
     return out / "model"
+
+
+def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
+    """Refuse a body without the encoder it needs, or with one it has no use for.
+
+    Raises:
+        RecipeError: recipe and `model` do not fit.
+    """
+    if (recipe.body == "wav2vec2") != (model is not None):
+        raise RecipeError(
+            f"a recipe with body {recipe.body!r} "
+            + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
+        )
+
+
+def _origin(model: Path) -> dict[str, Any]:
+    """An encoder's digest and what it was made from, for the bundle's manifest."""
+    return {"sha256": digest(model), **load_config(model, "wav2vec2").get("provenance", {})}
 
 
 def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> PooledEncoder | DsCnn:

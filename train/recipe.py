@@ -96,7 +96,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(fault: ValidationError, schema: type) -> str:
-    first = fault.errors()[0]
+    # A misspelt key that is needed is missing, too; what was written says more than what was not.
+    first = min(fault.errors(), key=lambda error: error["type"] != "unexpected_keyword_argument")
     place = ".".join(str(part) for part in first["loc"]) or "recipe"
     if first["type"] == "unexpected_keyword_argument":
         known = _keys_at(schema, first["loc"][:-1])

@@ -8,7 +8,7 @@ from lhotse import CutSet
 from pydantic.dataclasses import dataclass
 
 from . import run
-from .config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig
+from .config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
 from .data.batches import Batches
 from .data.corpus import read_corpus, usable
@@ -41,6 +41,11 @@ class RoundConfig:
     def __post_init__(self) -> None:
         if min(self.num_clusters, self.fit_frames, self.updates, self.layer) < 1:
             raise ValueError("layer, num_clusters, fit_frames and updates must be 1 or more")
+        if self.fit_frames < self.num_clusters:
+            raise ValueError(
+                f"fit_frames must be num_clusters or more, got {self.fit_frames} frames for "
+                f"{self.num_clusters} clusters"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -69,7 +74,7 @@ class HubertRecipe:
     """Audio of an update."""
     log: LogConfig = LogConfig()
     """When to log and save."""
-    seed: int = 0
+    seed: Seed = 0
     """Of weights, masks, crops, dropout and k-means."""
 
     def __post_init__(self) -> None:
@@ -94,10 +99,11 @@ def pretrain(recipe: HubertRecipe, data: Path, out: Path, *, resume: bool) -> Pa
     Raises:
         TrainError: data or folder cannot be used.
     """
-    run.start(out, recipe, resume=resume, data=data.resolve().name)
+    run.check(out, recipe, resume=resume, data=data.resolve().name)
     corpus = read_corpus(data)
     cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
     packed = PackedAudio.of(corpus, progress=True)  # whole, so that every step shares one cache
+    run.start(out, recipe, resume=resume, data=data.resolve().name)
     previous: Path | None = None
     for number, this in enumerate(recipe.rounds, start=1):
         folder = out / f"round{number}"
@@ -105,7 +111,8 @@ def pretrain(recipe: HubertRecipe, data: Path, out: Path, *, resume: bool) -> Pa
         if not model.is_dir():
             _log.info("round %d of %d: %s units", number, len(recipe.rounds), this.units)
             units = _units(recipe, this, cuts, packed, previous, folder / "units.npz")
-            _train(recipe, this, units, cuts, packed, folder, model)
+            _train(recipe, this, units, cuts, packed, folder, model, data.resolve().name)
+        run.finish(folder)
         previous = model
     return out / "model"
 
@@ -143,6 +150,7 @@ def _train(
     packed: PackedAudio,
     folder: Path,
     model: Path,
+    data: str,
 ) -> None:
     with seeded(recipe.seed):
         objective = Hubert(
@@ -163,5 +171,9 @@ def _train(
     )
     learner = Learner(objective, recipe.optimizer, updates=this.updates, seed=recipe.seed)
     run.fit(learner, batches, recipe.log, folder)
-    save_encoder(model, recipe.encoder, objective.encoder.state_dict())
-    run.finish(folder)
+    save_encoder(
+        model,
+        recipe.encoder,
+        objective.encoder.state_dict(),
+        provenance={"objective": recipe.objective, "data": data, "seed": recipe.seed},
+    )

@@ -12,7 +12,10 @@ import json
 import logging
 import platform
 import shutil
+import signal
 import subprocess
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -22,6 +25,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
@@ -32,14 +36,16 @@ from .data.batches import Batches
 from .errors import TrainError
 from .learner import Learner
 
+_log = logging.getLogger(__name__)
+
 _VERSIONED = ("torch", "lightning", "lhotse", "numpy", "otolite")
 
 
-def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None:
-    """Claim a run folder and write its config.
+def check(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None:
+    """Make sure that a run folder can be claimed, and write nothing.
 
     Args:
-        folder: made when missing.
+        folder: may be missing.
         recipe: the dataclass that tells the run everything.
         resume: go on in a folder that was started with the same recipe.
         provenance: what the run was made from, as JSON values.
@@ -50,11 +56,16 @@ def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
     path = folder / "config.json"
     asked = {"recipe": _plain(recipe), "from": _plain(provenance)}
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
         if not resume:
             raise TrainError(
                 f"{folder} holds a run already; go on with --resume or choose another --out"
             )
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as fault:
+            raise TrainError(f"{path} is damaged ({fault}); choose another --out") from None
+        if not isinstance(stored, dict):
+            raise TrainError(f"{path} is not the config of a run; choose another --out")
         for part, values in asked.items():
             if stored.get(part) != values:
                 difference = _first_difference(stored.get(part), values, part)
@@ -63,8 +74,20 @@ def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
                     "resume it as it was or choose another --out"
                 )
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TrainError(f"{folder} is not empty and holds no run of ours; choose another --out")
+
+
+def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None:
+    """Claim a run folder and write its config; arguments and errors as for `check`.
+
+    What can be found wrong with a run's input is found before: a folder with a config is a run.
+    """
+    check(folder, recipe, resume=resume, **provenance)
+    path = folder / "config.json"
+    if path.is_file():
+        return
+    asked = {"recipe": _plain(recipe), "from": _plain(provenance)}
     versions = {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()}
     with replacing_file(path) as temporary:
         record = asked | {"versions": versions, "commit": _commit()}
@@ -89,7 +112,7 @@ def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> Non
         every_n_train_steps=log.checkpoint_every,
         enable_version_counter=False,
     )
-    with _quiet():
+    with _quiet(), _interruptible():
         trainer = Trainer(
             max_steps=learner.updates,
             accelerator="auto",
@@ -103,8 +126,6 @@ def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> Non
         )
         loader = DataLoader(batches, batch_size=None)
         trainer.fit(learner, loader, ckpt_path=last if resumed else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def finish(folder: Path) -> None:
@@ -113,7 +134,26 @@ def finish(folder: Path) -> None:
 
 
 class _Progress(TQDMProgressBar):
-    """Lightning's bar, without the version number of a logger that has none."""
+    """Lightning's bar on standard error; a log file is spared the bar and gets a line at times."""
+
+    def init_train_tqdm(self) -> Any:
+        """The bar: results go to standard output, so it does not."""
+        return Tqdm(
+            desc=self.train_description,
+            disable=self.is_disabled or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            file=sys.stderr,
+            smoothing=0,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        """Move the bar, or write a line after each fifth of the updates."""
+        super().on_train_batch_end(trainer, *args)
+        step, updates = trainer.global_step, trainer.max_steps
+        if not sys.stderr.isatty() and 5 * step // updates > 5 * (step - 1) // updates:
+            loss = float(trainer.callback_metrics["loss"])
+            _log.info("update %d of %d, loss %.4f", step, updates, loss)
 
     def get_metrics(self, *args: Any) -> dict[str, int | str | float | dict[str, float]]:
         """What stands behind the bar."""
@@ -165,6 +205,22 @@ def _step_of(line: str) -> float:
 def _global_step(checkpoint: Path) -> int:
     # Our own file, and still read without running what it holds.
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning answers Ctrl-C by leaving the process, deaf to the next one; pass it on."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as fault:
+        if isinstance(fault.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if in_main_thread and handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextlib.contextmanager

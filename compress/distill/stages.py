@@ -8,11 +8,12 @@ from lhotse import CutSet
 from pydantic.dataclasses import dataclass
 
 from train import run
-from train.config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig
+from train.config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig, Seed
 from train.data.audio import PackedAudio
 from train.data.batches import Batches
 from train.data.corpus import read_corpus, usable
 from train.learner import Learner
+from train.models.checkpoints import digest
 from train.models.wav2vec2 import load_encoder
 from train.seeding import seeded
 
@@ -49,7 +50,7 @@ class DistillRecipe:
     """Audio of an update."""
     log: LogConfig = LogConfig()
     """When to log and save."""
-    seed: int = 0
+    seed: Seed = 0
     """Of weights, masks, subnets, crops and dropout."""
 
     def __post_init__(self) -> None:
@@ -74,24 +75,28 @@ def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resu
         TrainError, CompressError: teacher, space, data or folder cannot be used.
     """
     space = get_space(recipe.space)
-    run.start(out, recipe, resume=resume, data=data.resolve().name, teacher=str(teacher))
+    made_from = {"data": data.resolve().name, "teacher": str(teacher)}
+    run.check(out, recipe, resume=resume, **made_from)
     if (out / "model").is_dir():
+        run.finish(out / "stage2")
         return out / "model"
     corpus = read_corpus(data)
     cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
     packed = PackedAudio.of(corpus, progress=True)
+    target_dim = load_encoder(teacher).config.embed_dim
+    run.start(out, recipe, resume=resume, **made_from)
     first = out / "stage1" / "model"
     if not first.is_dir():
         _log.info("stage 1: the largest subnet of %s", space.name)
         with seeded(recipe.seed):
-            supernet = Supernet(space, load_encoder(teacher).config.embed_dim)
+            supernet = Supernet(space, target_dim)
         _train(recipe, teacher, supernet, cuts, packed, out / "stage1", sampled=False)
-        save_supernet(first, supernet)
-        run.finish(out / "stage1")
+        save_supernet(first, supernet, teacher=digest(teacher))
+    run.finish(out / "stage1")
     _log.info("stage 2: all %s subnets of %s", f"{space.size():,}", space.name)
     supernet = load_supernet(first)
     _train(recipe, teacher, supernet, cuts, packed, out / "stage2", sampled=True)
-    save_supernet(out / "model", supernet)
+    save_supernet(out / "model", supernet, teacher=digest(teacher))
     run.finish(out / "stage2")
     return out / "model"
 

@@ -1,6 +1,5 @@
 """Search a trained supernet under a budget and cut the winner out as a dense model."""
 
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from train import run
 from train.config import STRICT
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus, usable
+from train.models.checkpoints import digest
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.recipe import check
 
@@ -78,7 +78,8 @@ def search(
     supernet = load_supernet(supernet_run / "model")
     feasibility(supernet.space, config.target_params)
     recipe, teacher = _distilled_as(supernet_run)
-    run.start(out, config, resume=resume, data=data.resolve().name, supernet=str(supernet_run))
+    made_from = {"data": data.resolve().name, "supernet": str(supernet_run)}
+    run.check(out, config, resume=resume, **made_from)
     corpus = read_corpus(data)
     cuts = usable(corpus, partition="valid", min_seconds=recipe.batch.min_seconds)
     if len(cuts) > config.num_clips:
@@ -96,6 +97,7 @@ def search(
         frames=recipe.frames,
         seed=config.seed,
     )
+    run.start(out, config, resume=resume, **made_from)
     result = run_search(
         supernet.space,
         target_params=config.target_params,
@@ -106,13 +108,18 @@ def search(
         score=scorer,
         resume=resume,
         on_trial=_report,
-        scored_on=_digest(supernet_run / "model" / "model.safetensors"),
+        scored_on=digest(supernet_run / "model"),
     )
     write_trials(out / "trials.jsonl", result)
     with replacing_file(out / "winner.json") as temporary:
         temporary.write_text(result.winner.to_json() + "\n", encoding="utf-8")
     dense = materialize(supernet, result.winner)
-    save_encoder(out / "model", dense.config, dense.state_dict())
+    provenance = {
+        "subnet": json.loads(result.winner.to_json()),
+        "supernet": digest(supernet_run / "model"),
+        "teacher": digest(teacher),
+    }
+    save_encoder(out / "model", dense.config, dense.state_dict(), provenance=provenance)
     return Winner(result, out / "model")
 
 
@@ -136,8 +143,3 @@ def _distilled_as(supernet_run: Path) -> tuple[DistillRecipe, Path]:
         return check(stored["recipe"], DistillRecipe, str(path)), Path(stored["from"]["teacher"])
     except KeyError:
         raise CompressError(f"{supernet_run} is not a run of compress distill") from None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

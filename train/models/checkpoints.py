@@ -1,5 +1,6 @@
 """Checkpoints are folders: `config.json` says what it is, `model.safetensors` holds tensors."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +8,24 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from runtime.atomic import replacing_folder
 
 from ..errors import TrainError
+
+
+def digest(folder: Path) -> str:
+    """sha256 in hex of a checkpoint's tensors.
+
+    Raises:
+        TrainError: there are none.
+    """
+    try:
+        with (folder / "model.safetensors").open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as fault:
+        raise TrainError(f"{folder} is not a checkpoint: {fault.strerror}") from None
 
 
 def save_checkpoint(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -21,23 +35,30 @@ def save_checkpoint(folder: Path, config: Mapping[str, Any], state: Mapping[str,
         folder: becomes the checkpoint; an older one is replaced.
         config: JSON values, with `family` naming what reads it back.
         state: tensors by name.
+
+    Raises:
+        TrainError, OSError: the disk is full; an older checkpoint is left as it was.
     """
     with replacing_folder(folder) as temporary:
         text = json.dumps(config, indent=2) + "\n"
         (temporary / "config.json").write_text(text, encoding="utf-8")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        save_file(tensors, temporary / "model.safetensors")
+        try:
+            save_file(tensors, temporary / "model.safetensors")
+        except SafetensorError as fault:  # a full disk, in the library's own family
+            raise TrainError(f"the checkpoint {folder} cannot be written: {fault}") from None
 
 
-def load_config(folder: Path, family: str) -> dict[str, Any]:
-    """Read a checkpoint's config alone.
+def load_config(folder: Path, family: str, *needed: str) -> dict[str, Any]:
+    """Read a checkpoint's config alone; `needed` are the keys that it must have.
 
     Raises:
         TrainError: there is none, it is damaged, or it is of another family.
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise TrainError(f"{folder} is not a checkpoint: it has no config.json")
+        reason = "it has no config.json" if folder.is_dir() else "there is no such folder"
+        raise TrainError(f"{folder} is not a checkpoint: {reason}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
@@ -45,17 +66,42 @@ def load_config(folder: Path, family: str) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("family") != family:
         found = config.get("family") if isinstance(config, dict) else None
         raise TrainError(f"{folder} holds a checkpoint of {found!r}, not of {family!r}")
+    for key in needed:
+        if key not in config:
+            raise TrainError(f"the checkpoint {folder} is damaged: config.json lacks {key!r}")
     return config
 
 
-def load_checkpoint(folder: Path, family: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a checkpoint back: its config and its tensors.
+def load_checkpoint(
+    folder: Path, family: str, *needed: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint back: its config, with the keys `needed`, and its tensors.
 
     Raises:
         TrainError: there is none, it is damaged, or it is of another family.
     """
-    config = load_config(folder, family)
+    config = load_config(folder, family, *needed)
     try:
         return config, load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as fault:
         raise TrainError(f"the checkpoint {folder} is damaged: {fault}") from None
+
+
+def restore(module: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Fill a module with a checkpoint's tensors, every one accounted for.
+
+    Raises:
+        TrainError: a tensor is missing, unknown, or of another shape; the first is named.
+    """
+    own = module.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        found, wanted = (
+            str(tuple(tensors[name].shape)) if name in tensors else "nothing"
+            for tensors in (state, own)
+        )
+        if found != wanted:
+            raise TrainError(
+                f"the checkpoint {folder} does not fit its config: {name} holds {found} where the "
+                f"model has {wanted}"
+            )
+    module.load_state_dict(dict(state), strict=True)

@@ -7,10 +7,11 @@ here is 40 log-mels each 10 ms, where theirs is 10 MFCCs each 20 ms.
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from ..config import STRICT
 from .frontend import LogMel
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DsCnnConfig:
     """Sizes; the defaults are Hello Edge's small model."""
 

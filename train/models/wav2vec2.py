@@ -8,13 +8,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..recipe import check
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import load_checkpoint, restore, save_checkpoint
 from .layers import ConvBlock, PositionalConv, TransformerLayer, scale_gradient
 from .wav2vec2_config import Wav2Vec2Config
 
@@ -28,9 +29,12 @@ class EncoderOutput:
     features: Tensor
     """Projected features before masking and positions (LightHuBERT's hidden state 0)."""
     hidden_states: tuple[Tensor, ...]
-    """The input of layer 1, then each layer's output; the last is the encoder's output."""
+    """The input of layer 1, then each layer's output; the last is the encoder's output.
+
+    A layer that layerdrop skips passes its input on, so there are always num_layers + 1.
+    """
     ffn_outputs: tuple[Tensor, ...]
-    """Each layer's feed-forward output before dropout and residual."""
+    """Feed-forward output of each layer that ran, before dropout and residual."""
     padding_mask: Tensor | None
     """bool (batch, frames), True = padding; None where no lengths were given."""
 
@@ -115,10 +119,10 @@ class Wav2Vec2Encoder(nn.Module):
 
     def extract(self, waveform: Tensor) -> Tensor:
         """Waveform (batch, samples) to conv features (batch, frames, channels)."""
-        signal = waveform.unsqueeze(1)
+        signal = waveform[:, None, None, :]  # (batch, channels, 1, time)
         for block in self.feature_extractor:
             signal = block(signal)
-        return scale_gradient(signal, self.config.feature_grad_mult).transpose(1, 2)
+        return scale_gradient(signal, self.config.feature_grad_mult).squeeze(2).transpose(1, 2)
 
     def padding_mask(self, lengths: Tensor | None, num_frames: int) -> Tensor | None:
         """Which frames hold padding: bool (batch, num_frames); None where nothing does."""
@@ -138,6 +142,7 @@ class Wav2Vec2Encoder(nn.Module):
         )
         for index, layer in enumerate(self.layers):
             if drops and drops[index] <= self.config.layerdrop:
+                hidden_states.append(hidden)
                 continue
             hidden, ffn_output = layer(hidden, attend)
             hidden_states.append(hidden)
@@ -147,9 +152,20 @@ class Wav2Vec2Encoder(nn.Module):
         return tuple(hidden_states), tuple(ffn_outputs)
 
 
-def save_encoder(folder: Path, config: Wav2Vec2Config, state: Mapping[str, Tensor]) -> None:
-    """Write an encoder's checkpoint."""
-    save_checkpoint(folder, {"family": "wav2vec2", "encoder": dataclasses.asdict(config)}, state)
+def save_encoder(
+    folder: Path,
+    config: Wav2Vec2Config,
+    state: Mapping[str, Tensor],
+    *,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write an encoder's checkpoint; `provenance` says in JSON values what it was made from."""
+    record = {
+        "family": "wav2vec2",
+        "encoder": dataclasses.asdict(config),
+        "provenance": provenance,
+    }
+    save_checkpoint(folder, record, state)
 
 
 def load_encoder(folder: Path) -> Wav2Vec2Encoder:
@@ -158,9 +174,9 @@ def load_encoder(folder: Path) -> Wav2Vec2Encoder:
     Raises:
         TrainError: there is none, it is damaged, or of another family.
     """
-    config, state = load_checkpoint(folder, "wav2vec2")
+    config, state = load_checkpoint(folder, "wav2vec2", "encoder")
     encoder = Wav2Vec2Encoder(check(config["encoder"], Wav2Vec2Config, f"{folder}/config.json"))
-    encoder.load_state_dict(state, strict=True)
+    restore(encoder, state, folder)
     return encoder
 
 

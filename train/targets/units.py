@@ -82,5 +82,6 @@ class Units:
                     int(stored["rate_hz"]),
                     int(stored["num_clusters"]),
                 )
-        except (OSError, ValueError, KeyError) as fault:
+        # A damaged zip or npy header surfaces as nearly anything; here all of it means one thing.
+        except Exception as fault:
             raise DataError(f"{path} holds no units ({fault}); make them again") from None

@@ -15,7 +15,7 @@ from ..config import STRICT
 from ..data.audio import PackedAudio
 from ..data.augment import fit_length, gain, mix_noise, shift
 from ..data.batches import Batch, fixed_batches
-from ..models.checkpoints import load_checkpoint, save_checkpoint
+from ..models.checkpoints import load_checkpoint, restore, save_checkpoint
 from ..models.ds_cnn import DsCnn, DsCnnConfig
 from ..models.frontend import SAMPLE_RATE
 from ..models.wav2vec2 import Wav2Vec2Encoder
@@ -86,7 +86,7 @@ def load_keywords(folder: Path) -> KeywordModel:
     Raises:
         TrainError: there is none, it is damaged, or of another family.
     """
-    config, state = load_checkpoint(folder, FAMILY)
+    config, state = load_checkpoint(folder, FAMILY, "labels", "body", "sizes")
     source = f"{folder}/config.json"
     body: PooledEncoder | DsCnn
     if config["body"] == "wav2vec2":
@@ -94,7 +94,7 @@ def load_keywords(folder: Path) -> KeywordModel:
     else:
         body = DsCnn(check(config["sizes"], DsCnnConfig, source))
     model = KeywordModel(body, tuple(config["labels"]))
-    model.load_state_dict(state, strict=True)
+    restore(model, state, folder)
     return model
 
 

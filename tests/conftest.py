@@ -1,0 +1,113 @@
+"""What several packages' tests share: a cache of their own, a corpus, and ways to stop a run."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# Two test processes with two threads each would wait for one another; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LABELS = ("_silence_", "no", "yes")
+PARTITIONS = ("train",) * 4 + ("valid", "train", "test", "train")
+
+
+class Stopped(Exception):
+    """What a test raises inside a run; no code of ours knows it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTOLITE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 clips of 0.4 to 1 s with a manifest: hiss, a low tone or a high one in hiss."""
+    import soundfile
+
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        label = LABELS[number % 3]
+        num_samples = int(rng.integers(6_400, 16_001))
+        time = np.arange(num_samples) / 16_000
+        hz = {"_silence_": 0.0, "no": 300.0, "yes": 1500.0}[label] * rng.uniform(0.9, 1.1)
+        signal = 0.4 * np.sin(2 * np.pi * hz * time) + rng.normal(0, 0.05, num_samples)
+        name = f"{number:02d}.wav"
+        soundfile.write(root / name, signal, 16_000)
+        rows.append((name, label, f"speaker{number % 8}", PARTITIONS[number % 8]))
+    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("path", "label", "speaker", "split"), *rows])
+    return root
+
+
+@pytest.fixture
+def stopping() -> Callable[..., Any]:
+    """`with stopping(class, "forward", at=3):` the fourth call raises instead of running."""
+
+    @contextmanager
+    def stop(owner: Any, name: str, *, at: int, error: type[BaseException] = Stopped) -> Any:
+        original, calls = getattr(owner, name), []
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if len(calls) == at:
+                raise error
+            calls.append(None)
+            return original(*args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(error):
+            patch.setattr(owner, name, counted)
+            yield
+
+    return stop
+
+
+@pytest.fixture(scope="session")
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """The second run folder holds the first one's models, units, scores and log lines."""
+
+    def compare(first: Path, second: Path) -> None:
+        from safetensors.torch import load_file
+
+        import torch
+
+        names = sorted(str(path.relative_to(first)) for path in first.rglob("*") if path.is_file())
+        assert names == sorted(
+            str(path.relative_to(second)) for path in second.rglob("*") if path.is_file()
+        )
+        assert any(name.endswith("model.safetensors") for name in names)
+        for name in names:
+            mine, other = first / name, second / name
+            if name.endswith(".safetensors"):
+                tensors, others = load_file(mine), load_file(other)
+                assert tensors.keys() == others.keys()
+                for key, tensor in tensors.items():
+                    assert torch.equal(tensor, others[key]), f"{name}: {key}"
+            elif name.endswith(".npz"):
+                with np.load(mine) as arrays, np.load(other) as others:
+                    assert all(np.array_equal(arrays[key], others[key]) for key in arrays)
+            else:
+                assert mine.read_text() == other.read_text(), name
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def logged_steps() -> Callable[[Path], list[int]]:
+    """Updates that have a line in a metrics.jsonl, in the order of the lines."""
+
+    def read(path: Path) -> list[int]:
+        return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+    return read

@@ -1,0 +1,331 @@
+"""A resumed run equals an uninterrupted one, and a run folder belongs to one run."""
+
+import dataclasses
+import json
+import signal
+
+import pytest
+import torch
+
+from train import rounds, run
+from train.config import BatchConfig, LogConfig, MaskConfig, OptimizerConfig
+from train.data.audio import PackedAudio
+from train.errors import RecipeError, TrainError
+from train.finetune import KeywordsRecipe, finetune
+from train.models.ds_cnn import DsCnnConfig
+from train.models.wav2vec2 import load_encoder, save_encoder
+from train.objectives.hubert import Hubert
+from train.rounds import HubertRecipe, RoundConfig, pretrain
+from train.tasks.keywords import KeywordObjective, load_keywords
+
+UPDATES = 6
+OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_updates=2, clip_norm=1.0)
+BATCH = BatchConfig(seconds=2.0, crop_seconds=0.6, min_seconds=0.3)
+LOG = LogConfig(log_every=1, checkpoint_every=2)
+
+
+@pytest.fixture(scope="module")
+def hubert(encoder_config):
+    return HubertRecipe(
+        objective="hubert",
+        encoder=encoder_config(),
+        rounds=(
+            RoundConfig(units="mfcc", num_clusters=4, updates=UPDATES),
+            RoundConfig(units="layer", layer=1, num_clusters=5, updates=UPDATES),
+        ),
+        mask=MaskConfig(prob=0.5, span=3),
+        final_dim=8,
+        optimizer=OPTIMIZER,
+        batch=BATCH,
+        log=LOG,
+        seed=5,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(hubert, corpus, tmp_path_factory):
+    """A pretraining that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert pretrain(hubert, corpus, out, resume=False) == out / "model"
+    return out
+
+
+def test_a_run_leaves_a_model_a_config_and_a_line_an_update(whole, hubert, logged_steps):
+    for folder in (whole / "round1", whole / "round2"):
+        assert logged_steps(folder / "metrics.jsonl") == list(range(UPDATES))
+        assert not (folder / "state").exists()
+    stored = json.loads((whole / "config.json").read_text())
+    assert stored["recipe"] == json.loads(json.dumps(dataclasses.asdict(hubert)))
+    assert stored["from"] == {"data": whole.parent.name.replace("whole", "corpus")}
+    assert load_encoder(whole / "model").config == hubert.encoder
+    first = load_encoder(whole / "round1" / "model").state_dict()
+    second = load_encoder(whole / "model").state_dict()
+    assert not torch.equal(first["mask_embedding"], second["mask_embedding"])
+
+
+# Before the first state, between two, right after one, in the last update; then round 2.
+@pytest.mark.parametrize("at", [1, 3, 4, 5, 6, 9, 11])
+def test_a_pretraining_stopped_at_an_update_ends_as_if_it_were_not(
+    at, hubert, corpus, whole, tmp_path, stopping, assert_same_run
+):
+    out = tmp_path / "run"
+    with stopping(Hubert, "forward", at=at):
+        pretrain(hubert, corpus, out, resume=False)
+    assert not (out / "model").exists()
+    torch.rand(at + 1)  # another process would draw on from elsewhere
+    pretrain(hubert, corpus, out, resume=True)
+    assert_same_run(whole, out)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (rounds, "mfcc_units"),
+        (rounds, "layer_units"),
+        (rounds.Units, "save"),
+        (rounds, "save_encoder"),
+        (run, "finish"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_pretraining_stopped_between_its_steps_ends_as_if_it_were_not(
+    owner, name, hubert, corpus, whole, tmp_path, stopping, assert_same_run
+):
+    out = tmp_path / "run"
+    with stopping(owner, name, at=0):
+        pretrain(hubert, corpus, out, resume=False)
+    pretrain(hubert, corpus, out, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_stopped_twice_it_still_ends_the_same(
+    hubert, corpus, whole, tmp_path, stopping, assert_same_run
+):
+    out = tmp_path / "run"
+    with stopping(Hubert, "forward", at=3):
+        pretrain(hubert, corpus, out, resume=False)
+    with stopping(Hubert, "forward", at=3):  # update 5 of round 1
+        pretrain(hubert, corpus, out, resume=True)
+    pretrain(hubert, corpus, out, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_a_log_line_cut_short_is_written_again(
+    hubert, corpus, whole, tmp_path, stopping, assert_same_run
+):
+    out = tmp_path / "run"
+    with stopping(Hubert, "forward", at=3):
+        pretrain(hubert, corpus, out, resume=False)
+    metrics = out / "round1" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-9])
+    pretrain(hubert, corpus, out, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_ctrl_c_arrives_as_such_and_the_last_state_stays(
+    hubert, corpus, whole, tmp_path, stopping, assert_same_run
+):
+    out = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGINT)
+    with stopping(Hubert, "forward", at=3, error=KeyboardInterrupt):
+        pretrain(hubert, corpus, out, resume=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+    state = torch.load(out / "round1" / "state" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 2
+    pretrain(hubert, corpus, out, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_a_finished_run_is_not_trained_again(hubert, corpus, whole, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    for name in ("forward", "__init__"):
+        monkeypatch.setattr(Hubert, name, lambda *args, **kwargs: pytest.fail("trained again"))
+    assert pretrain(hubert, corpus, whole, resume=True) == whole / "model"
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+def test_another_seed_makes_another_model(hubert, corpus, whole, tmp_path):
+    other = dataclasses.replace(hubert, seed=6, rounds=hubert.rounds[:1])
+    pretrain(other, corpus, tmp_path / "run", resume=False)
+    state = load_encoder(tmp_path / "run" / "model").state_dict()
+    same = load_encoder(whole / "round1" / "model").state_dict()
+    assert not torch.equal(state["mask_embedding"], same["mask_embedding"])
+
+
+def test_a_run_is_not_gone_on_with_unasked(hubert, corpus, whole):
+    with pytest.raises(TrainError, match=r"holds a run already; .* --resume .* another --out"):
+        pretrain(hubert, corpus, whole, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 6}, r"recipe\.seed: 5, now 6"),
+        (
+            {"optimizer": dataclasses.replace(OPTIMIZER, learning_rate=1e-3)},
+            r"recipe\.optimizer\.learning_rate: 0\.003, now 0\.001",
+        ),
+        ({"rounds": (RoundConfig(units="mfcc", num_clusters=4, updates=9),)}, r"recipe\.rounds: "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_run_is_not_resumed_with_another_recipe(change, message, hubert, corpus, whole):
+    with pytest.raises(TrainError, match=message):
+        pretrain(dataclasses.replace(hubert, **change), corpus, whole, resume=True)
+
+
+def test_a_run_is_not_resumed_on_other_data(hubert, whole, tmp_path):
+    with pytest.raises(TrainError, match=r"from\.data: "):
+        pretrain(hubert, tmp_path, whole, resume=True)
+
+
+def test_a_folder_of_something_else_is_left_alone(hubert, corpus, tmp_path):
+    (tmp_path / "thesis.tex").write_text("ours")
+    for resume in (False, True):
+        with pytest.raises(TrainError, match="not empty and holds no run of ours"):
+            pretrain(hubert, corpus, tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", '"run"', "\udcff"])
+def test_a_damaged_config_is_one_clear_error(text, hubert, corpus, tmp_path):
+    (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(TrainError, match=r"config\.json"):
+        pretrain(hubert, corpus, tmp_path, resume=True)
+
+
+def test_the_metrics_are_numbers_of_the_loss(whole):
+    lines = (whole / "round2" / "metrics.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        # the recipe leaves the feature penalty at ten, the reference's weight
+        total = line["cross_entropy"] + 10.0 * line["feature_penalty"]
+        assert line["loss"] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(make_encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    encoder = make_encoder()
+    save_encoder(folder, encoder.config, encoder.state_dict(), provenance={})
+    return folder
+
+
+def keywords(body):
+    return KeywordsRecipe(
+        task="keywords",
+        body=body,
+        ds_cnn=DsCnnConfig(num_mels=10, channels=4, num_blocks=1),
+        min_clips_per_label=2,
+        window_seconds=0.5,
+        updates=UPDATES,
+        body_rate_scale=0.5,
+        optimizer=OPTIMIZER,
+        batch=BATCH,
+        log=LOG,
+        seed=2,
+    )
+
+
+@pytest.fixture(scope="module", params=["wav2vec2", "ds_cnn"])
+def tuned(request, corpus, encoder_folder, tmp_path_factory):
+    """A fine-tuning that nothing interrupted: recipe, encoder or None, folder."""
+    model = encoder_folder if request.param == "wav2vec2" else None
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    finetune(keywords(request.param), corpus, model, out, random_init=False, resume=False)
+    return keywords(request.param), model, out
+
+
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_a_fine_tuning_stopped_at_an_update_ends_as_if_it_were_not(
+    at, tuned, corpus, tmp_path, stopping, assert_same_run
+):
+    recipe, model, whole = tuned
+    out = tmp_path / "run"
+    with stopping(KeywordObjective, "forward", at=at):
+        finetune(recipe, corpus, model, out, random_init=False, resume=False)
+    torch.rand(at + 1)
+    finetune(recipe, corpus, model, out, random_init=False, resume=True)
+    assert_same_run(whole, out)
+
+
+@pytest.mark.parametrize("name", ["save_keywords", "predict"])
+def test_a_fine_tuning_stopped_after_its_updates_ends_as_if_it_were_not(
+    name, tuned, corpus, tmp_path, stopping, assert_same_run
+):
+    import train.finetune
+
+    recipe, model, whole = tuned
+    out = tmp_path / "run"
+    with stopping(train.finetune, name, at=0):
+        finetune(recipe, corpus, model, out, random_init=False, resume=False)
+    finetune(recipe, corpus, model, out, random_init=False, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_a_finished_fine_tuning_is_not_trained_again(tuned, corpus, monkeypatch):
+    recipe, model, whole = tuned
+    monkeypatch.setattr(KeywordObjective, "__init__", lambda *args, **kwargs: pytest.fail("again"))
+    finetune(recipe, corpus, model, whole, random_init=False, resume=True)
+
+
+def test_scores_count_every_clip_of_the_held_out_partitions(tuned):
+    _, _, whole = tuned
+    scores = json.loads((whole / "scores.json").read_text())
+    assert scores["labels"] == ["_silence_", "no", "yes"]
+    for partition in ("valid", "test"):
+        counts = scores[partition]["confusion"]
+        assert sum(map(sum, counts)) == scores[partition]["clips"] == 3
+        assert scores[partition]["accuracy"] == sum(counts[i][i] for i in range(3)) / 3
+    assert load_keywords(whole / "model").labels == ("_silence_", "no", "yes")
+
+
+def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(
+    corpus, encoder_folder, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr("train.run.fit", lambda learner, *rest: seen.append(learner))
+    for random_init in (False, True):
+        out = tmp_path / str(random_init)
+        finetune(
+            keywords("wav2vec2"),
+            corpus,
+            encoder_folder,
+            out,
+            random_init=random_init,
+            resume=False,
+        )
+    given, fresh = (learner.objective.model.body.encoder for learner in seen)
+    stored = load_encoder(encoder_folder)
+    assert given.config == fresh.config == stored.config
+    assert torch.equal(given.feature_projection.weight, stored.feature_projection.weight)
+    assert not torch.equal(fresh.feature_projection.weight, stored.feature_projection.weight)
+    rates = {
+        name: group["lr"]
+        for group in seen[0].configure_optimizers()["optimizer"].param_groups
+        for name, parameter in seen[0].objective.named_parameters()
+        if any(parameter is member for member in group["params"])
+    }
+    for name, rate in rates.items():
+        share = 0.5 if ".encoder." in name else 1.0
+        assert rate == pytest.approx(share * OPTIMIZER.learning_rate / 3), name  # first of 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "message"),
+    [("wav2vec2", False, "needs --model"), ("ds_cnn", True, "takes no --model")],
+)
+def test_a_body_and_a_model_must_fit(body, given, message, corpus, encoder_folder, tmp_path):
+    model = encoder_folder if given else None
+    with pytest.raises(RecipeError, match=message):
+        finetune(
+            keywords(body), corpus, model, tmp_path / "run", random_init=False, resume=False
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_audio_is_decoded_once_for_all_steps(hubert, corpus, whole, monkeypatch):
+    monkeypatch.setattr("train.data.audio.decode", lambda *args: pytest.fail("decoded again"))
+    from train.data.corpus import read_corpus
+
+    packed = PackedAudio.of(read_corpus(corpus), progress=False)
+    assert len(packed.spans) == 24

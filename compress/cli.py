@@ -3,6 +3,7 @@
 Nothing of train, export or runtime is imported before `check_imports` has found them to be ours.
 """
 
+import errno
 import json
 import logging
 import sys
@@ -16,6 +17,8 @@ from typer.core import TyperGroup
 from . import CompressError
 from .counts import parse_count
 from .folders import checkpoint_in, recipe_folder
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _INTERRUPTED = 130
 """What shells expect of a program that Ctrl-C ended."""
@@ -119,7 +122,8 @@ def main() -> None:
         _fail(f"{fault.name} is not installed; pip install 'otolite[all]' brings it", 1)
     except OSError as fault:
         place = f" ({fault.filename})" if fault.filename else ""
-        _fail(f"{fault.strerror or fault}{place}; nothing half-written was kept", 1)
+        way_out = "; make room, then call again" if fault.errno in _NO_ROOM else ""
+        _fail(f"{fault.strerror or fault}{place}; nothing half-written was kept{way_out}", 1)
 
 
 def _wrong_calls() -> tuple[type[Exception], ...]:

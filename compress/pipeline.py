@@ -48,9 +48,9 @@ class Effort:
     keywords: tuple[str, ...] = ()
     """Overrides of keywords-tiny."""
     target_params: int = TARGET_PARAMS
-    num_trials: int = 32
+    num_trials: int = 24
     population: int = 8
-    num_clips: int = 128
+    num_clips: int = 64
 
 
 def run_demo(out: Path, *, data: Path | None, seed: int, effort: Effort | None = None) -> None:

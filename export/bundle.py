@@ -11,6 +11,7 @@ from runtime.atomic import replacing_folder
 from runtime.backends.onnx import Engine
 from runtime.bundle import file_digest
 from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Decision, Manifest, Streaming, seal
+from runtime.stream import load
 
 from .exportable import Posteriors
 from .targets import onnx
@@ -69,6 +70,7 @@ def export_keywords(
             )
         )
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        load(folder)  # as the device will: what manifest and graph say must agree
     return manifest
 
 

@@ -20,6 +20,7 @@ class Posteriors(nn.Module):
         self.classifier = copy.deepcopy(classifier)
         for module in self.classifier.modules():
             if parametrize.is_parametrized(module):
+                _own_class(module)
                 for name in list(module.parametrizations):  # type: ignore[arg-type]
                     parametrize.remove_parametrizations(module, name, leave_parametrized=True)
         self.eval().requires_grad_(False)
@@ -28,3 +29,17 @@ class Posteriors(nn.Module):
         """(batch, samples) to posteriors (batch, labels)."""
         posteriors: Tensor = self.classifier(pcm).softmax(-1)
         return posteriors
+
+
+def _own_class(module: nn.Module) -> None:
+    """Part a copy from its original: the tensor is a property of a class that both share.
+
+    Removing a reparametrization deletes that property, and would leave the original without weight.
+    """
+    shared = type(module)
+    members = {
+        name: member
+        for name, member in vars(shared).items()
+        if name not in ("__dict__", "__weakref__")
+    }
+    module.__class__ = type(shared.__name__, shared.__bases__, members)

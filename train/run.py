@@ -8,6 +8,7 @@ run/model/           the checkpoint, once the run is done
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import platform
@@ -27,6 +28,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
 from runtime.atomic import replacing_file
@@ -120,6 +122,7 @@ def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> Non
             logger=JsonlLogger(folder / "metrics.jsonl", batches.start_step),
             log_every_n_steps=log.log_every,
             callbacks=[saving, _Progress(refresh_rate=10)],
+            plugins=[_WholeStates()],
             gradient_clip_val=learner.optimizer_config.clip_norm or None,
             enable_model_summary=False,
             use_distributed_sampler=False,
@@ -131,6 +134,22 @@ def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> Non
 def finish(folder: Path) -> None:
     """Drop the state to resume from, once the model it led to is saved."""
     shutil.rmtree(folder / "state", ignore_errors=True)
+
+
+class _WholeStates(TorchCheckpointIO):
+    """States appear beside their place and whole; Lightning's are moved there from TMPDIR.
+
+    Where that is another disk, a move is a copy, and a kill or a full disk would leave half of it.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a state, or leave the one before."""
+        state = io.BytesIO()  # torch.save to a file hides a full disk behind a RuntimeError
+        torch.save(checkpoint, state)
+        with replacing_file(Path(path)) as temporary:
+            temporary.write_bytes(state.getbuffer())
 
 
 class _Progress(TQDMProgressBar):

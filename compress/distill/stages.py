@@ -75,7 +75,7 @@ def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resu
         TrainError, CompressError: teacher, space, data or folder cannot be used.
     """
     space = get_space(recipe.space)
-    made_from = {"data": data.resolve().name, "teacher": str(teacher)}
+    made_from = {"data": data.resolve().name, "teacher": str(teacher.resolve())}
     run.check(out, recipe, resume=resume, **made_from)
     if (out / "model").is_dir():
         run.finish(out / "stage2")

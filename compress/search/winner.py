@@ -13,14 +13,15 @@ from train import run
 from train.config import STRICT
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus, usable
-from train.models.checkpoints import digest
+from train.models.checkpoints import digest, load_config
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.recipe import check
 
 from .. import CompressError
 from ..distill.stages import DistillRecipe
 from ..feasible import feasibility
-from ..supernet import load_supernet, materialize
+from ..subnet import Subnet
+from ..supernet import FAMILY, load_supernet, materialize
 from .journal import write_trials
 from .scorer import DistillationScorer
 from .study import Candidate, SearchResult, run_search
@@ -78,7 +79,7 @@ def search(
     supernet = load_supernet(supernet_run / "model")
     feasibility(supernet.space, config.target_params)
     recipe, teacher = _distilled_as(supernet_run)
-    made_from = {"data": data.resolve().name, "supernet": str(supernet_run)}
+    made_from = {"data": data.resolve().name, "supernet": digest(supernet_run / "model")}
     run.check(out, config, resume=resume, **made_from)
     corpus = read_corpus(data)
     cuts = usable(corpus, partition="valid", min_seconds=recipe.batch.min_seconds)
@@ -111,16 +112,23 @@ def search(
         scored_on=digest(supernet_run / "model"),
     )
     write_trials(out / "trials.jsonl", result)
-    with replacing_file(out / "winner.json") as temporary:
-        temporary.write_text(result.winner.to_json() + "\n", encoding="utf-8")
-    dense = materialize(supernet, result.winner)
-    provenance = {
-        "subnet": json.loads(result.winner.to_json()),
-        "supernet": digest(supernet_run / "model"),
-        "teacher": digest(teacher),
-    }
-    save_encoder(out / "model", dense.config, dense.state_dict(), provenance=provenance)
+    if not _is_kept(out, result.winner):
+        dense = materialize(supernet, result.winner)
+        provenance = {
+            "subnet": json.loads(result.winner.to_json()),
+            "supernet": digest(supernet_run / "model"),
+            "teacher": digest(teacher),
+        }
+        save_encoder(out / "model", dense.config, dense.state_dict(), provenance=provenance)
+        with replacing_file(out / "winner.json") as temporary:
+            temporary.write_text(result.winner.to_json() + "\n", encoding="utf-8")
     return Winner(result, out / "model")
+
+
+def _is_kept(out: Path, winner: Subnet) -> bool:
+    """The winner was cut out before. Folding weight norm with other threads would change bits."""
+    path = out / "winner.json"
+    return path.is_file() and Subnet.from_json(path.read_text(encoding="utf-8")) == winner
 
 
 def _report(candidate: Candidate) -> None:
@@ -134,12 +142,24 @@ def _report(candidate: Candidate) -> None:
 
 
 def _distilled_as(supernet_run: Path) -> tuple[DistillRecipe, Path]:
-    """The recipe and the teacher that a distillation run was made with."""
+    """The recipe and the teacher that a distillation run was made with.
+
+    Raises:
+        CompressError: no such run, or its teacher was trained again or moved since.
+    """
     path = supernet_run / "config.json"
     if not path.is_file():
         raise CompressError(f"{supernet_run} is not a run of compress distill: no config.json")
-    stored = json.loads(path.read_text(encoding="utf-8"))
     try:
-        return check(stored["recipe"], DistillRecipe, str(path)), Path(stored["from"]["teacher"])
-    except KeyError:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        teacher = Path(stored["from"]["teacher"])
+        recipe = check(stored["recipe"], DistillRecipe, str(path))
+    except (ValueError, KeyError, TypeError):
         raise CompressError(f"{supernet_run} is not a run of compress distill") from None
+    expected = load_config(supernet_run / "model", FAMILY)["provenance"]["teacher"]
+    if digest(teacher) != expected:
+        raise CompressError(
+            f"the teacher {teacher} is not the one that {supernet_run} was distilled from; "
+            "distil again"
+        )
+    return recipe, teacher

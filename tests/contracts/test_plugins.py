@@ -81,7 +81,7 @@ def test_every_layout_is_tried_and_the_one_that_takes_all_comes_last():
 def test_an_export_target_has_an_ending_and_writes_a_file(name):
     target = load(export.targets, name)
     assert target.SUFFIX.startswith(".")
-    assert target.SUFFIX == target.SUFFIX.lower()
+    assert target.SUFFIX.lower() == target.SUFFIX
     assert parameters(target.write) == ["module", "path", "window_samples"]
     assert name in plugins(runtime.backends), "nothing on the device could run what it writes"
 

@@ -317,9 +317,7 @@ def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(
 def test_a_body_and_a_model_must_fit(body, given, message, corpus, encoder_folder, tmp_path):
     model = encoder_folder if given else None
     with pytest.raises(RecipeError, match=message):
-        finetune(
-            keywords(body), corpus, model, tmp_path / "run", random_init=False, resume=False
-        )
+        finetune(keywords(body), corpus, model, tmp_path / "run", random_init=False, resume=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -92,7 +92,7 @@ def test_a_folder_without_a_config_is_no_checkpoint(name, reason, tmp_path):
 @pytest.mark.parametrize("text", [b"", b'{"family": "to', b"\xff\xfe", b"[1]", b'"toy"', b"{}"])
 def test_a_damaged_config_is_one_clear_error(text, toy):
     (toy / "config.json").write_bytes(text)
-    with pytest.raises(TrainError, match="is damaged|holds a checkpoint of None"):
+    with pytest.raises(TrainError, match=r"is damaged|holds a checkpoint of None"):
         load_checkpoint(toy, "toy")
 
 

@@ -86,8 +86,7 @@ def test_the_loss_is_smoothed_cross_entropy_of_the_clips_as_they_are(model, make
 
 def unpadded(batch):
     return [
-        row[:length].numpy()
-        for row, length in zip(batch.waveform, batch.num_samples, strict=True)
+        row[:length].numpy() for row, length in zip(batch.waveform, batch.num_samples, strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ demo: $(VENV)/.all
 
 # Every check, as CI runs it.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

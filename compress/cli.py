@@ -421,7 +421,7 @@ def demo(
         return
     from .pipeline import run_demo
 
-    run_demo(out, data=data, seed=seed)
+    run_demo(out, data=data, seed=seed, tell=typer.echo)
 
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +53,21 @@ class Effort:
     num_clips: int = 64
 
 
-def run_demo(out: Path, *, data: Path | None, seed: int, effort: Effort | None = None) -> None:
+def run_demo(
+    out: Path,
+    *,
+    data: Path | None,
+    seed: int,
+    tell: Callable[[str], None],
+    effort: Effort | None = None,
+) -> None:
     """Make speech, a teacher, a supernet, a winner, a bundle; stream a recording through it.
 
     Args:
         out: each step gets a folder in it; finished steps are reused, interrupted ones go on.
         data: labelled recordings; None: synthetic speech of espeak-ng.
         seed: of every step.
+        tell: takes each line of the result: events, then what was made.
         effort: None: what the README says.
 
     Raises:
@@ -111,8 +119,8 @@ def run_demo(out: Path, *, data: Path | None, seed: int, effort: Effort | None =
     with _step(7, "a stream it has never heard"):
         recording = out / "recording.wav"
         truth = _recording(recording, corpus, bundle, synthetic=data is None, seed=seed)
-        heard = _stream(bundle, recording, truth)
-    _summary(out, corpus, bundle, recording, heard, time.monotonic() - began)
+        heard = _stream(bundle, recording, truth, tell)
+    tell(_summary(out, bundle, recording, heard, time.monotonic() - began))
 
 
 @contextmanager
@@ -140,8 +148,8 @@ def _recording(
     return join_recordings(packed, cuts, path, labels=chosen, seed=seed)
 
 
-def _stream(bundle: Path, recording: Path, truth: list[Spoken]) -> str:
-    """Print each event as it comes and say how many were right."""
+def _stream(bundle: Path, recording: Path, truth: list[Spoken], tell: Callable[[str], None]) -> str:
+    """Tell each event as it comes; returns how many were right."""
     model = runtime.load(bundle)
     keywords = set(model.manifest.decision.keywords)
     spoken = [word for word in truth if word.label in keywords]
@@ -154,9 +162,9 @@ def _stream(bundle: Path, recording: Path, truth: list[Spoken]) -> str:
         else:
             missed.remove(said)
         verdict = "false alarm" if said is None else f"said at {said.start_s:.2f} s"
-        _log.info("%6.2f s  %-10s %.2f   %s", event.end_s, event.label, event.score, verdict)
+        tell(f"{event.end_s:6.2f} s  {event.label:<10} {event.score:.2f}   {verdict}")
     for word in missed:
-        _log.info("%6.2f s  %-10s missed", word.start_s, word.label)
+        tell(f"{word.start_s:6.2f} s  {word.label:<10} missed")
     return (
         f"{len(spoken) - len(missed)} of {len(spoken)} keywords heard, "
         f"{false_alarms} false alarm(s), in {truth[-1].end_s:.0f} s of speech"
@@ -169,38 +177,22 @@ def _fits(event: Event, word: Spoken) -> bool:
     return event.label == word.label and overlaps
 
 
-def _summary(
-    out: Path, corpus: Path, bundle: Path, recording: Path, heard: str, seconds: float
-) -> None:
-    scores = json.loads((out / "keywords" / "scores.json").read_text(encoding="utf-8"))
+def _summary(out: Path, bundle: Path, recording: Path, heard: str, seconds: float) -> str:
+    """What was made, and what to try next."""
+    test = json.loads((out / "keywords" / "scores.json").read_text(encoding="utf-8"))["test"]
     winner = Subnet.from_json((out / "search" / "winner.json").read_text(encoding="utf-8"))
+    num_params = params(get_space(winner.space), winner)
     size_kb = (bundle / "model.onnx").stat().st_size / 1000
-    _log.info(
-        "\nDone in %.0f s.\n"
-        "  teacher    %s\n"
-        "  supernet   %s\n"
-        "  winner     %s  (%s parameters)\n"
-        "  keywords   %s  (%.1f %% of %d test clips, voices never heard)\n"
-        "  bundle     %s  (%.0f kB)\n"
-        "  stream     %s\n"
-        "Next:\n"
-        "  compress listen %s --wav %s\n"
-        "  compress listen %s                # your microphone, with the extra `microphone`\n"
-        "  compress doctor %s\n"
-        "  compress recipes",
-        seconds,
-        out / "teacher",
-        out / "supernet",
-        out / "search",
-        f"{params(get_space(winner.space), winner):,}",
-        out / "keywords",
-        100 * scores["test"]["accuracy"],
-        scores["test"]["clips"],
-        bundle,
-        size_kb,
-        heard,
-        bundle,
-        recording,
-        bundle,
-        bundle,
-    )
+    return f"""
+Done in {seconds:.0f} s.
+  teacher    {out / "teacher"}
+  supernet   {out / "supernet"}
+  winner     {out / "search"}  ({num_params:,} parameters)
+  keywords   {out / "keywords"}  ({test["accuracy"]:.1%} of {test["clips"]} clips, new voices)
+  bundle     {bundle}  ({size_kb:,.0f} kB)
+  stream     {heard}
+Next (after `source .venv/bin/activate`):
+  compress listen {bundle} --wav {recording}
+  compress listen {bundle}   # your microphone; needs the extra `microphone` and libportaudio2
+  compress doctor {bundle}
+  compress recipes"""

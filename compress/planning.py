@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train import RecipeError
+from train.nearest import nearest
 
 from . import CompressError
 from .cost.params import params
 from .feasible import feasibility
 from .folders import recipe_folder
-from .nearest import nearest
 from .spaces import get_space, space_names
 from .subnet import Subnet
 

@@ -7,10 +7,10 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from train.models.wav2vec2_config import Wav2Vec2Config, tiny_conv_layers
+from train.nearest import nearest
 
 from . import CompressError
 from .elastic.depth import kept_layers
-from .nearest import nearest
 from .subnet import Subnet, SubnetError
 
 

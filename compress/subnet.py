@@ -7,8 +7,9 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from train.nearest import nearest
+
 from . import CompressError
-from .nearest import nearest
 
 _Count = Annotated[int, Field(strict=True, ge=1)]
 

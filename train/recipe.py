@@ -1,7 +1,6 @@
 """Read a recipe: TOML that people write, checked against a frozen dataclass."""
 
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import RecipeError
+from .nearest import nearest
 
 Recipe = TypeVar("Recipe")
 
@@ -51,8 +51,7 @@ def find_recipe(name: str, folder: Path) -> Path:
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob("*.toml"))
         raise RecipeError(
-            f"there is no recipe {name!r}{nearest(name, known)}; "
-            f"known: {', '.join(known)} (compress recipes)"
+            f"there is no recipe {name!r}: {nearest(name, known)} (compress recipes lists them)"
         )
     return path
 
@@ -63,12 +62,6 @@ def check(values: dict[str, Any], schema: type[Recipe], source: str) -> Recipe:
         return TypeAdapter(schema).validate_python(values)
     except ValidationError as fault:
         raise RecipeError(f"{source}: {_explain(fault, schema)}") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """', did you mean …?' for the closest of `known`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -102,8 +95,7 @@ def _explain(fault: ValidationError, schema: type) -> str:
     if first["type"] == "unexpected_keyword_argument":
         known = _keys_at(schema, first["loc"][:-1])
         typo = str(first["loc"][-1])
-        hint = nearest(typo, known) or f"; known: {', '.join(known)}"
-        return f"unknown key {place!r}{hint}"
+        return f"unknown key {place!r}: {nearest(typo, known)}"
     return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from train.models.wav2vec2_config import Wav2Vec2Config
+from train.nearest import nearest
 
 from .. import CompressError
-from ..nearest import nearest
 from ._slices import WHOLE, Slices
 
 

@@ -66,7 +66,7 @@ class Hubert(Objective):
         if self.masked_share < 1.0:
             unmasked, _ = self._cross_entropy(output.output, targets, ~frame_mask)
             loss = loss + (1.0 - self.masked_share) * unmasked
-        penalty = output.conv_features.float().square().mean()
+        penalty = _mean_square(output.conv_features, output.padding_mask)
         return Loss(
             loss + self.feature_penalty * penalty,
             {
@@ -95,3 +95,12 @@ class Hubert(Objective):
         projected = functional.normalize(self.final_proj(hidden).float(), dim=-1)
         embeddings = functional.normalize(self.unit_embeddings.float(), dim=-1)
         return projected @ embeddings.T / self.temperature
+
+
+def _mean_square(features: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Mean square over frames that are not padding: (batch, frames, channels) to a scalar."""
+    by_frame = features.float().square().mean(-1)
+    if padding_mask is None:
+        return by_frame.mean()
+    valid = (~padding_mask).to(by_frame.dtype)
+    return (by_frame * valid).sum() / valid.sum()

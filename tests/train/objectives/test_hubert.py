@@ -103,7 +103,12 @@ def test_the_loss_is_the_papers_cross_entropy_and_the_feature_penalty(
     masked = np.nanmean(entropies[hidden_frames])
     unmasked = np.nanmean(entropies[~hidden_frames])
     with torch.no_grad():
-        penalty = float(objective.encoder.extract(normalized(objective, batch)).square().mean())
+        features = objective.encoder.extract(normalized(objective, batch))
+        rows = [
+            row[: objective.encoder.config.num_frames(length)]
+            for row, length in zip(features, batch.num_samples, strict=True)
+        ]
+        penalty = float(torch.cat(rows).square().mean())
     made = loss(objective, batch)
     total = masked_share * masked + (1 - masked_share) * unmasked + 10.0 * penalty
     assert float(made.total) == pytest.approx(total, rel=1e-5)

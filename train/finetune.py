@@ -17,7 +17,7 @@ from .data.audio import PackedAudio
 from .data.batches import Batches
 from .data.corpus import read_corpus, usable
 from .data.cuts import SILENCE
-from .data.selection import labels_of, partition_of
+from .data.selection import check_labels, labels_of, partition_of
 from .errors import RecipeError
 from .learner import Learner
 from .models.checkpoints import digest, load_config
@@ -121,6 +121,7 @@ def finetune(
     cuts = read_corpus(data)
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     labels = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
+    check_labels(labels, train_cuts)
     packed = PackedAudio.of(cuts, progress=True)
     cuts = cuts.filter(lambda cut: cut.supervisions[0].text in labels).to_eager()
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)

@@ -1,10 +1,12 @@
 """Choose the cuts of a corpus that a run can use."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from lhotse import CutSet
 
 from ..errors import DataError
+from ..nearest import nearest
 
 
 def partition_of(cuts: CutSet, partition: str) -> CutSet:
@@ -26,3 +28,18 @@ def labels_of(cuts: CutSet, *, min_clips: int) -> tuple[str, ...]:
             f"train partition has {len(labels)}; give labelled clips or lower min_clips_per_label"
         )
     return labels
+
+
+def check_labels(labels: Iterable[str], cuts: CutSet) -> None:
+    """Refuse a label that no clip has.
+
+    Raises:
+        DataError: the message names it and the nearest one there is.
+    """
+    there = {cut.supervisions[0].text for cut in cuts if cut.supervisions}
+    for label in labels:
+        if label not in there:
+            raise DataError(
+                f"no clip of the train partition is labelled {label!r}: "
+                f"{nearest(label, sorted(filter(None, there)))}"
+            )

@@ -13,7 +13,6 @@ import logging
 import multiprocessing
 import platform
 import statistics
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,8 @@ SEEDS = (0, 1, 2)
 TARGET_PARAMS = 500_000
 TEACHER = ["rounds.0.updates=800", "rounds.1.updates=800"]
 STUDENT = ["stage1_updates=400", "stage2_updates=600"]
-KEYWORDS = ["updates=600", f"labels={json.dumps(LABELS)}"]
+NUM_UPDATES = 600
+KEYWORDS = [f"updates={NUM_UPDATES}", f"labels={json.dumps(LABELS)}"]
 WINDOW = 16_000
 
 
@@ -84,7 +84,6 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
     done = out / "row.json"
     if done.is_file():
         return dict(json.loads(done.read_text(encoding="utf-8")))
-    began = time.monotonic()
     own = [f"seed={seed}"]
     train, tiny = recipe_folder("train"), recipe_folder("compress")
     teacher = pretrain(
@@ -102,6 +101,8 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
     keywords = load_recipe("keywords-tiny", KeywordsRecipe, train, KEYWORDS + own)
     baseline = load_recipe("keywords-ds-cnn", KeywordsRecipe, train, KEYWORDS + own)
     for name, chosen, model, random_init in (
+        ("teacher", keywords, teacher, False),
+        ("teacher-random", keywords, teacher, True),
         ("pretrained", keywords, winner.model, False),
         ("random", keywords, winner.model, True),
         ("ds-cnn", baseline, None, False),
@@ -114,8 +115,11 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
             weight.numel() for weight in load_keywords(out / "ds-cnn" / "model").parameters()
         ),
         "winner": json.loads(winner.result.winner.to_json()),
-        "minutes": (time.monotonic() - began) / 60,
-        **{name: scores(out / name) for name in ("pretrained", "random", "ds-cnn")},
+        "teacher params": sum(weight.numel() for weight in load_encoder(teacher).parameters()),
+        **{
+            name: scores(out / name)
+            for name in ("teacher", "teacher-random", "pretrained", "random", "ds-cnn")
+        },
         "probe": probes(seed, data, teacher, winner.model),
     }
     with replacing_file(done) as temporary:
@@ -184,12 +188,21 @@ def report(rows: list[dict[str, Any]], data: Path) -> str:
     def tested(name: str) -> list[float]:
         return [row[name]["test"]["accuracy"] for row in rows]
 
+    def gap(first: str, second: str) -> str:
+        points = [
+            100 * (one - other) for one, other in zip(tested(first), tested(second), strict=True)
+        ]
+        each = ", ".join(f"{value:+.1f}" for value in points)
+        return f"{statistics.mean(points):+.1f} ± {statistics.stdev(points):.1f} ({each})"
+
     def probed(name: str) -> list[float]:
         return [row["probe"][name] for row in rows]
 
     seeds = ", ".join(str(row["seed"]) for row in rows)
+    teacher_size = f"{rows[0]['teacher params']:,}"
     sizes = ", ".join(f"{row['params']:,}" for row in rows)
-    minutes = ", ".join(f"{row['minutes']:.0f}" for row in rows)
+    labelled = read_corpus(data).filter(lambda cut: label_of(cut) in LABELS).to_eager()
+    passes = NUM_UPDATES * 32 / len(partition_of(labelled, "train"))
     num_test = rows[0]["ds-cnn"]["test"]["clips"]
     return f"""# First light: is pretraining worth it on one machine?
 
@@ -197,7 +210,7 @@ Made by `make results` (`benchmarks/first_light.py`). Data: `{data.name}` (Googl
 excerpts, CC BY 4.0), 12 classes, our speaker-disjoint split of its manifest: {num_test} test clips.
 Pretraining and distillation see every train clip without its label; fine-tuning sees the labels of
 the 12 classes only. Seeds {seeds}; each draws teacher, supernet, search and heads anew.
-Machine: {platform.machine()}, no GPU, one core a seed; minutes per seed: {minutes}.
+Machine: {platform.machine()}, no GPU, one core a seed.
 
 **Not comparable with published 12-class figures**: those train on the official training half, which
 is not in this excerpt, and test on the clips that are partly trained on here.
@@ -207,8 +220,21 @@ is not in this excerpt, and test on the clips that are partly trained on here.
 | model | parameters | accuracy |
 |---|---|---|
 | DS-CNN on log-mel, from scratch | {rows[0]["ds-cnn params"]:,} | {cell(tested("ds-cnn"))} |
+| the teacher's sizes, random weights | {teacher_size} | {cell(tested("teacher-random"))} |
+| the HuBERT teacher, pretrained | the same | {cell(tested("teacher"))} |
 | the searched winner, random weights | {sizes} | {cell(tested("random"))} |
 | the searched winner, pretrained and distilled | the same | {cell(tested("pretrained"))} |
+
+| difference, seed by seed | points |
+|---|---|
+| teacher: pretrained against random weights | {gap("teacher", "teacher-random")} |
+| winner: pretrained against random weights | {gap("pretrained", "random")} |
+| winner against its teacher, both pretrained | {gap("pretrained", "teacher")} |
+| pretrained teacher against DS-CNN | {gap("teacher", "ds-cnn")} |
+
+Every model trains for the same {NUM_UPDATES} updates of 32 clips, {passes:.1f} passes over the
+labelled clips. That is short: all of them are still learning (`metrics.jsonl` of each run), so
+this compares starts, not best models.
 
 ## Frozen: a logistic regression on features averaged over time
 
@@ -221,7 +247,7 @@ Mean and deviation of each layer over time; the layer is chosen on the valid par
 | the winner, pretrained and distilled | {cell(probed("pretrained winner"))} |
 | its HuBERT teacher | {cell(probed("teacher"))} |
 
-![Confusion of the three models, all seeds](first-light-confusion.png)
+![Confusion of four models, all seeds together](first-light-confusion.png)
 
 Settings: teacher {" ".join(TEACHER)}; supernet {" ".join(STUDENT)}; search 16 subnets of at most
 {TARGET_PARAMS:,} parameters; keywords {KEYWORDS[0]}; everything else as in the recipes
@@ -230,16 +256,17 @@ Settings: teacher {" ".join(TEACHER)}; supernet {" ".join(STUDENT)}; search 16 s
 
 
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
-    """Three confusion matrices side by side, summed over seeds, rows in percent."""
+    """Confusion matrices side by side, summed over seeds, rows in percent."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     titles = {
         "ds-cnn": "DS-CNN on log-mel",
-        "random": "winner, random weights",
+        "teacher-random": "teacher, random weights",
+        "teacher": "teacher, pretrained",
         "pretrained": "winner, pretrained",
     }
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 5.2), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 4, figsize=(20, 5.2), sharey=True, layout="constrained")
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
         counts = sum(np.array(row[name]["test"]["confusion"]) for row in rows)
         share = 100 * counts / counts.sum(axis=1, keepdims=True)

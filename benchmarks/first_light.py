@@ -101,7 +101,7 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
     keywords = load_recipe("keywords-tiny", KeywordsRecipe, train, KEYWORDS + own)
     baseline = load_recipe("keywords-ds-cnn", KeywordsRecipe, train, KEYWORDS + own)
     for name, chosen, model, random_init in (
-        ("teacher", keywords, teacher, False),
+        ("teacher-pretrained", keywords, teacher, False),
         ("teacher-random", keywords, teacher, True),
         ("pretrained", keywords, winner.model, False),
         ("random", keywords, winner.model, True),
@@ -118,7 +118,7 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
         "teacher params": sum(weight.numel() for weight in load_encoder(teacher).parameters()),
         **{
             name: scores(out / name)
-            for name in ("teacher", "teacher-random", "pretrained", "random", "ds-cnn")
+            for name in ("teacher-pretrained", "teacher-random", "pretrained", "random", "ds-cnn")
         },
         "probe": probes(seed, data, teacher, winner.model),
     }
@@ -221,16 +221,16 @@ is not in this excerpt, and test on the clips that are partly trained on here.
 |---|---|---|
 | DS-CNN on log-mel, from scratch | {rows[0]["ds-cnn params"]:,} | {cell(tested("ds-cnn"))} |
 | the teacher's sizes, random weights | {teacher_size} | {cell(tested("teacher-random"))} |
-| the HuBERT teacher, pretrained | the same | {cell(tested("teacher"))} |
+| the HuBERT teacher, pretrained | the same | {cell(tested("teacher-pretrained"))} |
 | the searched winner, random weights | {sizes} | {cell(tested("random"))} |
 | the searched winner, pretrained and distilled | the same | {cell(tested("pretrained"))} |
 
 | difference, seed by seed | points |
 |---|---|
-| teacher: pretrained against random weights | {gap("teacher", "teacher-random")} |
+| teacher: pretrained against random weights | {gap("teacher-pretrained", "teacher-random")} |
 | winner: pretrained against random weights | {gap("pretrained", "random")} |
-| winner against its teacher, both pretrained | {gap("pretrained", "teacher")} |
-| pretrained teacher against DS-CNN | {gap("teacher", "ds-cnn")} |
+| winner against its teacher, both pretrained | {gap("pretrained", "teacher-pretrained")} |
+| pretrained teacher against DS-CNN | {gap("teacher-pretrained", "ds-cnn")} |
 
 Every model trains for the same {NUM_UPDATES} updates of 32 clips, {passes:.1f} passes over the
 labelled clips. That is short: all of them are still learning (`metrics.jsonl` of each run), so
@@ -263,7 +263,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     titles = {
         "ds-cnn": "DS-CNN on log-mel",
         "teacher-random": "teacher, random weights",
-        "teacher": "teacher, pretrained",
+        "teacher-pretrained": "teacher, pretrained",
         "pretrained": "winner, pretrained",
     }
     figure, axes = pyplot.subplots(1, 4, figsize=(20, 5.2), sharey=True, layout="constrained")

@@ -139,7 +139,7 @@ def test_a_typo_in_an_edited_recipe_names_file_key_and_the_nearest(call, recordi
     recipe.write_text(call("recipes", "hubert-tiny").out.replace("final_dim", "finl_dim"))
     answer = call("pretrain", recipe, "--data", recordings, "--out", tmp_path / "out")
     assert answer.code == 2
-    assert answer.error == (f"error: {recipe}: unknown key 'finl_dim', did you mean 'final_dim'?")
+    assert answer.error == (f"error: {recipe}: unknown key 'finl_dim': did you mean 'final_dim'?")
     recipe.write_text("objective = ")
     answer = call("pretrain", recipe, "--data", recordings, "--out", tmp_path / "out")
     assert answer.code == 2
@@ -151,7 +151,7 @@ def test_an_unknown_recipe_names_the_nearest(call, recordings, tmp_path):
     words = ["--data", recordings, "--out", tmp_path / "out"]
     answer = call("pretrain", "hubert-tny", *words)
     assert answer.code == 2
-    assert "there is no recipe 'hubert-tny', did you mean 'hubert-tiny'?" in answer.error
+    assert "there is no recipe 'hubert-tny': did you mean 'hubert-tiny'?" in answer.error
     assert call("pretrain", tmp_path / "absent.toml", *words).code == 2
     assert "did you mean 'lighthubert-tiny'" in call("recipes", "lighthubert-tny").error
     assert not (tmp_path / "out").exists()

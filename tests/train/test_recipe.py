@@ -60,11 +60,10 @@ def test_a_path_that_ends_in_toml_is_a_file(folder, tmp_path_factory):
         load(folder, name=str(folder / "none.toml"))
 
 
-def test_an_unknown_name_gets_the_nearest_and_the_list(folder):
+def test_an_unknown_name_gets_the_nearest(folder):
     with pytest.raises(RecipeError) as caught:
         load(folder, name="mine-tinny")
-    assert "there is no recipe 'mine-tinny', did you mean 'mine-tiny'?" in str(caught.value)
-    assert "known: mine-base, mine-tiny" in str(caught.value)
+    assert "there is no recipe 'mine-tinny': did you mean 'mine-tiny'?" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest(old, new, place,
 
 
 def test_a_key_that_is_near_to_nothing_gets_the_list(folder):
-    with pytest.raises(RecipeError, match=r"'optimizer\.zzz'; known: learning_rate, warmup_upd"):
+    with pytest.raises(RecipeError, match=r"'optimizer\.zzz': known are learning_rate, warmup_upd"):
         load(edited(folder, "learning_rate", "zzz"))
 
 
@@ -164,7 +163,7 @@ def test_an_override_may_open_a_table_that_the_recipe_lacks(folder):
 def test_a_typo_in_an_override_gets_the_nearest_key(folder):
     with pytest.raises(RecipeError, match="did you mean 'learning_rate'"):
         load(folder, "optimizer.learning_rat=1e-3")
-    with pytest.raises(RecipeError, match=r"unknown key 'optimiser', did you mean 'optimizer'"):
+    with pytest.raises(RecipeError, match=r"unknown key 'optimiser': did you mean 'optimizer'"):
         load(folder, "optimiser.learning_rate=1e-3")
 
 

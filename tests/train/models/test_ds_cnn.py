@@ -46,5 +46,5 @@ def test_any_length_of_a_window_or_more_gives_logits(samples, batch):
 
 
 def test_a_size_that_does_not_exist_is_refused():
-    with pytest.raises(Exception, match="unknown key 'chanels', did you mean 'channels'"):
+    with pytest.raises(Exception, match="unknown key 'chanels': did you mean 'channels'"):
         check({"chanels": 3}, DsCnnConfig, "a recipe")

@@ -7,7 +7,6 @@ import errno
 import json
 import logging
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from . import CompressError
-from .counts import parse_count
+from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count, posterior
 from .folders import checkpoint_in, recipe_folder
+from .show import show
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -45,38 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Out = Annotated[Path, typer.Option(help="Run folder to make or to go on in.")]
-Data = Annotated[
-    Path,
-    typer.Option(help="Corpus: a folder of audio, a manifest.csv set, or Speech Commands' layout."),
-]
-Seed = Annotated[int | None, typer.Option(min=0, help="Overrides the recipe's seed, 0 or more.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Overrides a value of the recipe, such as optimizer.learning_rate=1e-3; repeatable.",
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and plan; change nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="Each event as a line of JSON.")]
-
-
-def _count(text: str) -> int:
-    try:
-        return parse_count(text)
-    except ValueError as fault:
-        raise typer.BadParameter(str(fault)) from None
-
-
-def _threshold(value: float | None) -> float | None:
-    if value is not None and not 0.0 < value <= 1.0:
-        raise typer.BadParameter(f"must lie in (0, 1], got {value:g}")
-    return value
 
 
 def _version(asked: bool) -> None:
@@ -162,10 +130,10 @@ def pretrain(
     if dry_run:
         from .planning import pretraining
 
-        _show(pretraining(asked, data), as_json)
+        show(pretraining(asked, data), as_json)
         return
     model = run(asked, data, out, resume=resume)
-    _show({"teacher": str(model)}, as_json)
+    show({"teacher": str(model)}, as_json)
 
 
 @app.command(
@@ -193,10 +161,10 @@ def distill(
     if dry_run:
         from .planning import distillation
 
-        _show(distillation(asked, checkpoint_in(teacher), data), as_json)
+        show(distillation(asked, checkpoint_in(teacher), data), as_json)
         return
     model = run(asked, checkpoint_in(teacher), data, out, resume=resume)
-    _show({"supernet": str(model)}, as_json)
+    show({"supernet": str(model)}, as_json)
 
 
 @app.command(
@@ -204,7 +172,7 @@ def distill(
 )
 def search(
     target_params: Annotated[
-        int, typer.Option(parser=_count, metavar="COUNT", help="Most parameters, such as 30M.")
+        int, typer.Option(parser=count, metavar="COUNT", help="Most parameters, such as 30M.")
     ],
     supernet: Annotated[Path | None, typer.Argument(help="Run folder of compress distill.")] = None,
     space: Annotated[
@@ -226,7 +194,7 @@ def search(
     from .planning import reachable
 
     if dry_run:
-        _show(reachable(space, supernet, target_params), as_json)
+        show(reachable(space, supernet, target_params), as_json)
         return
     if supernet is None or data is None or out is None:
         raise typer.BadParameter("a search needs SUPERNET, --data and --out; or ask for --dry-run")
@@ -243,7 +211,7 @@ def search(
         seed=seed,
     )
     found = run(config, supernet, data, out, resume=resume)
-    _show(
+    show(
         {
             "winner": json.loads(found.result.winner.to_json()),
             "params": found.result.winner_params,
@@ -286,14 +254,14 @@ def finetune(
     if dry_run:
         from .planning import finetuning
 
-        _show(finetuning(asked, source, data), as_json)
+        show(finetuning(asked, source, data), as_json)
         return
     trained = run(asked, data, source, out, random_init=random_init, resume=resume)
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     accuracies = {
         f"{part}_accuracy": scores[part]["accuracy"] for part in ("valid", "test") if part in scores
     }
-    _show({"model": str(trained), **accuracies}, as_json)
+    show({"model": str(trained), **accuracies}, as_json)
 
 
 @app.command(epilog="Example: compress export runs/keywords --out keywords.bundle")
@@ -303,7 +271,7 @@ def export(
     name: Annotated[str, typer.Option(help="What the bundle is called.")] = "keywords",
     threshold: Annotated[
         float,
-        typer.Option(callback=_threshold, help="Least smoothed posterior of an event, in (0, 1]."),
+        typer.Option(callback=posterior, help="Least smoothed posterior of an event, in (0, 1]."),
     ] = 0.7,
     hop_ms: Annotated[int, typer.Option(min=1, help="Time between two windows, in ms.")] = 100,
     smoothing: Annotated[int, typer.Option(min=1, help="Windows averaged before deciding.")] = 3,
@@ -319,7 +287,7 @@ def export(
     if dry_run:
         from .planning import exporting
 
-        _show(exporting(run, out), as_json)
+        show(exporting(run, out), as_json)
         return
     from .exporting import DecisionFlags, export_run
 
@@ -331,7 +299,7 @@ def export(
         refractory_ms=refractory_ms,
     )
     manifest = export_run(run, out, name=name, flags=flags, licence=licence)
-    _show({"bundle": str(out), **manifest.measured}, as_json)
+    show({"bundle": str(out), **manifest.measured}, as_json)
 
 
 @app.command(epilog="Example: compress listen keywords.bundle --wav meeting.wav")
@@ -348,7 +316,8 @@ def listen(
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(callback=_threshold, help="Overrides the bundle's, in (0, 1].")
+        float | None,
+        typer.Option(callback=posterior, help="Overrides the bundle's, in (0, 1]."),
     ] = None,
     threads: Annotated[
         int, typer.Option(min=1, max=1024, help="Processor threads of the engine.")
@@ -382,7 +351,7 @@ def recipes(
     if name is not None:
         typer.echo(recipe_text(name), nl=False)
         return
-    _show({"recipes": recipes_listed(), "spaces": spaces_listed()}, as_json)
+    show({"recipes": recipes_listed(), "spaces": spaces_listed()}, as_json)
 
 
 @app.command(epilog="Example: compress doctor keywords.bundle")
@@ -396,7 +365,7 @@ def doctor(
     if bundle is None:
         from .planning import installed
 
-        _show(installed(), as_json)
+        show(installed(), as_json)
         return
     from runtime.cli import doctor_command
 
@@ -417,7 +386,7 @@ def demo(
     if dry_run:
         from .planning import demonstration
 
-        _show(demonstration(out, data), as_json=False)
+        show(demonstration(out, data), as_json=False)
         return
     from .pipeline import run_demo
 
@@ -426,36 +395,6 @@ def demo(
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:
     return [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
-
-
-def _show(values: dict[str, Any], as_json: bool) -> None:
-    """Results on standard output: aligned lines for people, one JSON object for machines."""
-    typer.echo(json.dumps(values) if as_json else "\n".join(_lines(values)))
-
-
-def _lines(values: dict[str, Any], indent: str = "") -> Iterable[str]:
-    width = max(map(len, values), default=0)
-    for key, value in values.items():
-        name = f"{indent}{key.replace('_', ' '):<{width}}  "
-        if isinstance(value, dict) and any(isinstance(part, dict | str) for part in value.values()):
-            yield name.rstrip()
-            yield from _lines(value, indent + "  ")
-        else:
-            yield name + _text(value)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_text(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
 
 
 def _fail(fault: object, code: int) -> None:

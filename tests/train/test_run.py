@@ -265,7 +265,7 @@ def test_a_fine_tuning_stopped_after_its_updates_ends_as_if_it_were_not(
 def test_a_finished_fine_tuning_is_not_trained_again(tuned, corpus, monkeypatch):
     recipe, model, whole = tuned
     monkeypatch.setattr(KeywordObjective, "__init__", lambda *args, **kwargs: pytest.fail("again"))
-    finetune(recipe, corpus, model, whole, random_init=False, resume=True)
+    assert finetune(recipe, corpus, model, whole, random_init=False, resume=True) == whole / "model"
 
 
 def test_scores_count_every_clip_of_the_held_out_partitions(tuned):

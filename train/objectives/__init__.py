@@ -1,5 +1,6 @@
 """Objectives, one file a paper: a student sees a damaged view and predicts targets of the whole."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,9 @@ class Loss:
     """Detached scalars worth a line in the log."""
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A module that turns a batch into a loss."""
 
+    @abstractmethod
     def forward(self, batch: Batch, rng: np.random.Generator) -> Loss:
         """Score a batch; everything random on the CPU comes from `rng`."""
-        raise NotImplementedError

@@ -1,0 +1,42 @@
+"""Flags that several verbs share, and how their values are read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .counts import parse_count
+
+Out = Annotated[Path, typer.Option(help="Run folder to make or to go on in.")]
+Data = Annotated[
+    Path,
+    typer.Option(help="Corpus: a folder of audio, a manifest.csv set, or Speech Commands' layout."),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Overrides the recipe's seed, 0 or more.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Overrides a value of the recipe, such as optimizer.learning_rate=1e-3; repeatable.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and plan; change nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Each event as a line of JSON.")]
+
+
+def count(text: str) -> int:
+    """'30M' as a number; anything else is a wrong call."""
+    try:
+        return parse_count(text)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
+
+
+def posterior(value: float | None) -> float | None:
+    """A posterior to reach; outside (0, 1] is a wrong call."""
+    if value is not None and not 0.0 < value <= 1.0:
+        raise typer.BadParameter(f"must lie in (0, 1], got {value:g}")
+    return value

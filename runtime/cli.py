@@ -102,8 +102,9 @@ def listen_command(
 
 
 def print_events(events: Iterable[Event], *, as_json: bool = False, label_width: int = 0) -> int:
-    """Print each event on stdout at once, as `  1.20 s  yes   0.97` or as a line of JSON.
+    """Print each event on stdout at once, as `  1.20 -   2.20 s  yes   0.97` or as a line of JSON.
 
+    The two times are the stretch that holds the word, which is as long as the model's window.
     A reader that goes away (`| head -1`) has seen enough: printing ends without an error.
 
     Args:
@@ -119,7 +120,8 @@ def print_events(events: Iterable[Event], *, as_json: bool = False, label_width:
         if as_json:
             line = json.dumps(dataclasses.asdict(event))
         else:
-            line = f"{event.start_s:6.2f} s  {event.label:<{label_width}}  {event.score:.2f}"
+            stretch = f"{event.start_s:6.2f} - {event.end_s:6.2f} s"
+            line = f"{stretch}  {event.label:<{label_width}}  {event.score:.2f}"
         try:
             print(line, flush=True)
         except BrokenPipeError:

@@ -242,7 +242,9 @@ def test_an_event_is_a_line_with_its_time_label_and_score(
 ) -> None:
     events = [Event("yes", 1.2, 2.0, 0.966), Event("right", 61.0, 62.0, 1.0)]
     assert print_events(events, label_width=5) == 2
-    assert capsys.readouterr().out == "  1.20 s  yes    0.97\n 61.00 s  right  1.00\n"
+    assert capsys.readouterr().out == (
+        "  1.20 -   2.00 s  yes    0.97\n 61.00 -  62.00 s  right  1.00\n"
+    )
 
 
 def test_a_label_that_the_terminal_cannot_show_is_escaped(

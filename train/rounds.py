@@ -78,6 +78,11 @@ class HubertRecipe:
     """Of weights, masks, crops, dropout and k-means."""
 
     def __post_init__(self) -> None:
+        if self.final_dim < 1 or self.temperature <= 0 or self.feature_penalty < 0:
+            raise ValueError(
+                "final_dim must be 1 or more, temperature positive, feature_penalty 0 or more; got "
+                f"{self.final_dim}, {self.temperature}, {self.feature_penalty}"
+            )
         if not 0.0 < self.masked_share <= 1.0:
             raise ValueError(f"masked_share must lie in (0, 1], got {self.masked_share}")
         if not self.rounds or self.rounds[0].units != "mfcc":

@@ -120,6 +120,7 @@ def test_a_target_below_the_smallest_subnet_is_refused_before_anything_is_writte
         (["--set", "optimizer.lerning_rate=1"], "did you mean 'learning_rate'?"),
         (["--set", "rounds.0.update=3"], "did you mean 'updates'?"),
         (["--set", "sed=3"], "did you mean 'seed'?"),
+        (["--set", "final_dim=-3"], "final_dim must be 1 or more"),
         (["--set", "mask"], "--set takes key=value"),
         (["--set", "mask.prob=2"], "prob must lie in [0, 1]"),
         (["--set", "seed=-1"], "seed: Input should be greater than or equal to 0"),

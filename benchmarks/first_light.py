@@ -30,7 +30,7 @@ from compress.folders import recipe_folder
 from compress.search.winner import SearchConfig, search
 from runtime.atomic import replacing_file
 from train.data.audio import PackedAudio
-from train.data.batches import fixed_batches
+from train.data.batches import FixedBatches
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of
 from train.data.selection import partition_of
@@ -152,7 +152,7 @@ def probe(data: Path, encoder: Wav2Vec2Encoder | None) -> float:
     for name in ("train", "valid", "test"):
         cuts = partition_of(labelled, name)
         features, labels = [], []
-        for batch in fixed_batches(cuts, packed, batch_size=64):
+        for batch in FixedBatches(cuts, packed, batch_size=64):
             waveform = torch.from_numpy(np.stack(clips(batch, WINDOW)))
             features.append(pooled(waveform, encoder))
             labels += batch.labels

@@ -14,7 +14,6 @@ from runtime.atomic import replacing_file
 from . import run
 from .config import STRICT, BatchConfig, LogConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
-from .data.batches import Batches
 from .data.corpus import read_corpus, usable
 from .data.cuts import SILENCE
 from .data.selection import check_labels, labels_of, partition_of
@@ -173,13 +172,6 @@ def _train(
         noises=[noise for noise in noises if np.any(noise)],
         label_smoothing=recipe.label_smoothing,
     )
-    batches = Batches(
-        cuts,
-        packed,
-        batch_seconds=recipe.batch.seconds,
-        crop_seconds=recipe.batch.crop_seconds,
-        seed=recipe.seed,
-    )
     learner = Learner(
         objective,
         recipe.optimizer,
@@ -187,7 +179,7 @@ def _train(
         seed=recipe.seed,
         learning_rate_scale={"model.body.encoder.": recipe.body_rate_scale},
     )
-    run.fit(learner, batches, recipe.log, out)
+    run.fit(learner, cuts, packed, recipe.batch, recipe.log, out)
 
 
 def _score(

@@ -10,7 +10,6 @@ from pydantic.dataclasses import dataclass
 from . import run
 from .config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
-from .data.batches import Batches
 from .data.corpus import read_corpus, usable
 from .learner import Learner
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
@@ -167,15 +166,8 @@ def _train(
             feature_penalty=recipe.feature_penalty,
             masked_share=recipe.masked_share,
         )
-    batches = Batches(
-        cuts,
-        packed,
-        batch_seconds=recipe.batch.seconds,
-        crop_seconds=recipe.batch.crop_seconds,
-        seed=recipe.seed,
-    )
     learner = Learner(objective, recipe.optimizer, updates=this.updates, seed=recipe.seed)
-    run.fit(learner, batches, recipe.log, folder)
+    run.fit(learner, cuts, packed, recipe.batch, recipe.log, folder)
     save_encoder(
         model,
         recipe.encoder,

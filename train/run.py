@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lhotse import CutSet
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -33,7 +34,8 @@ from torch.utils.data import DataLoader
 
 from runtime.atomic import replacing_file
 
-from .config import LogConfig
+from .config import BatchConfig, LogConfig
+from .data.audio import PackedAudio
 from .data.batches import Batches
 from .errors import TrainError
 from .learner import Learner
@@ -96,8 +98,23 @@ def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> None:
+def fit(
+    learner: Learner,
+    cuts: CutSet,
+    packed: PackedAudio,
+    batch: BatchConfig,
+    log: LogConfig,
+    folder: Path,
+) -> None:
     """Train for the learner's updates, from the folder's last state where there is one.
+
+    Args:
+        learner: what trains; its seed orders the batches too.
+        cuts: what it trains on.
+        packed: their audio.
+        batch: audio of an update.
+        log: when to log and save.
+        folder: gets metrics and state.
 
     Raises:
         KeyboardInterrupt: stopped by hand; the last state is there for --resume.
@@ -105,8 +122,14 @@ def fit(learner: Learner, batches: Batches, log: LogConfig, folder: Path) -> Non
     state = folder / "state"
     last = state / "last.ckpt"
     resumed = last.is_file()
-    if resumed:
-        batches.start_step = _global_step(last)
+    batches = Batches(
+        cuts,
+        packed,
+        batch_seconds=batch.seconds,
+        crop_seconds=batch.crop_seconds,
+        seed=learner.seed,
+        start_step=_global_step(last) if resumed else 0,
+    )
     saving = ModelCheckpoint(
         dirpath=state,
         save_last=True,

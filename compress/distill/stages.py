@@ -10,7 +10,6 @@ from pydantic.dataclasses import dataclass
 from train import run
 from train.config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig, Seed
 from train.data.audio import PackedAudio
-from train.data.batches import Batches
 from train.data.corpus import read_corpus, usable
 from train.learner import Learner
 from train.models.checkpoints import digest
@@ -120,13 +119,6 @@ def _train(
         frames=recipe.frames,
         sampled=sampled,
     )
-    batches = Batches(
-        cuts,
-        packed,
-        batch_seconds=recipe.batch.seconds,
-        crop_seconds=recipe.batch.crop_seconds,
-        seed=recipe.seed,
-    )
     updates = recipe.stage2_updates if sampled else recipe.stage1_updates
     learner = Learner(objective, recipe.optimizer, updates=updates, seed=recipe.seed)
-    run.fit(learner, batches, recipe.log, folder)
+    run.fit(learner, cuts, packed, recipe.batch, recipe.log, folder)

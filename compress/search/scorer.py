@@ -9,7 +9,7 @@ from torch import Tensor
 
 from train.config import MaskConfig
 from train.data.audio import PackedAudio
-from train.data.batches import Batch, fixed_batches
+from train.data.batches import Batch, FixedBatches
 from train.models.wav2vec2 import Wav2Vec2Encoder
 
 from ..distill.lighthubert import (
@@ -59,7 +59,7 @@ class DistillationScorer:
         self.frames: Frames = frames
         rng = np.random.default_rng(seed)
         self._held: list[tuple[Batch, Tensor, Tensor]] = []
-        for batch in fixed_batches(cuts, packed, batch_size=16):
+        for batch in FixedBatches(cuts, packed, batch_size=16):
             frame_mask = torch.from_numpy(student_mask(batch, supernet, mask, rng))
             target = teacher_target(
                 teacher.eval(), batch, top_layers=top_layers, normalize=normalize_targets

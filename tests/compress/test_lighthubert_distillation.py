@@ -21,7 +21,7 @@ from compress.spaces import Space
 from compress.supernet import Supernet
 from train.config import MaskConfig
 from train.data.audio import PackedAudio
-from train.data.batches import Batch, fixed_batches
+from train.data.batches import Batch, FixedBatches
 from train.data.cuts import recording_cut, sorted_cuts
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Conv, Wav2Vec2Config
@@ -294,7 +294,7 @@ def test_the_score_is_the_mean_distillation_loss_per_clip(frames, teacher, super
     subnet = SPACE.sample(np.random.default_rng(8))
     rng = np.random.default_rng(4)
     total = 0.0
-    for batch in fixed_batches(*held_out, batch_size=16):
+    for batch in FixedBatches(*held_out, batch_size=16):
         mask = student_mask(batch, supernet, MASK, rng)
         target = teacher_target(teacher, batch, top_layers=3, normalize=True)
         with torch.inference_mode():

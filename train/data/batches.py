@@ -136,7 +136,7 @@ class Batches(IterableDataset[Batch]):
 
 
 class FixedBatches(Sequence[Batch]):
-    """Whole recordings in batches of a fixed size, each made when it is asked for.
+    """For validation and labelling: every recording once, whole, in a stable order.
 
     They are sorted by length, then by their place in the set, for little padding; uncropped.
     """
@@ -177,11 +177,6 @@ class FixedBatches(Sequence[Batch]):
             step=step,
             crop_samples=None,
         )
-
-
-def fixed_batches(cuts: CutSet, packed: PackedAudio, batch_size: int) -> FixedBatches:
-    """For validation and labelling: every recording once, whole, in a stable order."""
-    return FixedBatches(cuts, packed, batch_size)
 
 
 def _table(cuts: CutSet, packed: PackedAudio) -> tuple[list[str], list[str], NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from ..data.audio import PackedAudio
-from ..data.batches import fixed_batches
+from ..data.batches import FixedBatches
 from ..errors import DataError
 from ..models.frontend import HOP_SAMPLES, SAMPLE_RATE, Mfcc
 from ..models.wav2vec2 import Wav2Vec2Encoder
@@ -63,7 +63,7 @@ def layer_units(
     encoder.eval()
 
     def features() -> Features:
-        batches = fixed_batches(cuts, packed, batch_size=16)
+        batches = FixedBatches(cuts, packed, batch_size=16)
         for batch in track(batches, f"layer {layer}"):
             with torch.inference_mode():
                 output = encoder(batch.waveform, batch.lengths)

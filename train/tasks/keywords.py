@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..config import STRICT
 from ..data.audio import PackedAudio
 from ..data.augment import fit_length, gain, mix_noise, shift
-from ..data.batches import Batch, fixed_batches
+from ..data.batches import Batch, FixedBatches
 from ..models.checkpoints import load_checkpoint, restore, save_checkpoint
 from ..models.ds_cnn import DsCnn, DsCnnConfig
 from ..models.frontend import SAMPLE_RATE
@@ -183,7 +183,7 @@ def predict(
     model.eval()
     device = next(model.parameters()).device
     by_cut: dict[str, NDArray[np.float32]] = {}
-    for batch in fixed_batches(cuts, packed, batch_size=64):
+    for batch in FixedBatches(cuts, packed, batch_size=64):
         waveform = torch.from_numpy(np.stack(clips(batch, window_samples))).to(device)
         with torch.inference_mode():
             rows = model(waveform).softmax(-1).cpu().numpy()

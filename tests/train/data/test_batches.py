@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.data.audio import PackedAudio
-from train.data.batches import Batches, fixed_batches
+from train.data.batches import Batches, FixedBatches
 from train.data.cuts import recording_cut, sorted_cuts
 from train.errors import DataError
 
@@ -153,11 +153,11 @@ def test_recordings_of_like_length_meet():
 @given(lengths=sets, batch_size=st.integers(1, 10))
 def test_fixed_batches_hold_every_recording_whole_in_a_stable_order(lengths, batch_size):
     cuts, packed = make_set(lengths)
-    batches = fixed_batches(cuts, packed, batch_size)
+    batches = FixedBatches(cuts, packed, batch_size)
     ids = [cut_id for batch in batches for cut_id in batch.cut_ids]
     assert sorted(ids) == list(cuts.ids)
     assert len(batches) == -(-len(lengths) // batch_size)
-    for batch, again in zip(batches, fixed_batches(cuts, packed, batch_size), strict=True):
+    for batch, again in zip(batches, FixedBatches(cuts, packed, batch_size), strict=True):
         assert_same(batch, again)
         assert batch.num_samples == [packed.num_samples(cut_id) for cut_id in batch.cut_ids]
     assert_same(batches[-1], batches[len(batches) - 1])
@@ -174,4 +174,4 @@ def test_an_empty_set_and_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="0 or more"):
         Batches(cuts, packed, batch_seconds=1.0, crop_seconds=1.0, seed=-1)
     with pytest.raises(ValueError, match="1 or more"):
-        fixed_batches(cuts, packed, 0)
+        FixedBatches(cuts, packed, 0)

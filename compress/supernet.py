@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from train.models.checkpoints import load_checkpoint, restore, save_checkpoint
+from train.models.layers import PositionalConv
 from train.models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config
 
@@ -60,7 +61,9 @@ class Supernet(nn.Module):
         """Each tensor of the subnet, cut out of the stored ones; gradients flow back."""
         stored: dict[str, Tensor] = dict(self.encoder.named_parameters())
         # Weight norm is evaluated on the full tensor, and its product is what gets cut.
-        stored["pos_conv.conv.weight"] = self.encoder.pos_conv.conv.weight
+        positions = self.encoder.pos_conv
+        assert isinstance(positions, PositionalConv), "spaces are cut from one convolution"
+        stored["pos_conv.conv.weight"] = positions.conv.weight
         return {
             name: cut.take(stored[cut.source], torch.cat)
             for name, cut in slicing_plan(self.space, subnet).items()

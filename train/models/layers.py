@@ -30,7 +30,8 @@ class SelfAttention(nn.Module):
 
         Args:
             hidden: (batch, frames, embed_dim).
-            attend: bool (batch, 1, 1, frames), True where a key may be looked at; None: all.
+            attend: bool (batch, 1, 1, frames), True where a key may be looked at, or float
+                (batch, heads, frames, frames), added to the scores; None: all.
 
         Returns:
             (batch, frames, embed_dim).
@@ -166,6 +167,27 @@ class PositionalConv(nn.Module):
         if self.surplus:
             positions = positions[:, :, : -self.surplus]
         return functional.gelu(positions).transpose(1, 2)
+
+
+class PositionalConvStack(nn.Module):
+    """Relative positions by several narrower convolutions (data2vec, arXiv:2202.03555)."""
+
+    def __init__(self, embed_dim: int, *, kernel: int, groups: int, depth: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv1d(embed_dim, embed_dim, kernel, padding=kernel // 2, groups=groups)
+            for _ in range(depth)
+        )
+        self.surplus = 1 - kernel % 2
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(batch, frames, embed_dim) to the embedding to add, of the same shape."""
+        for conv in self.convs:
+            positions = conv(hidden.transpose(1, 2)).transpose(1, 2)
+            if self.surplus:
+                positions = positions[:, : -self.surplus]
+            hidden = functional.gelu(functional.layer_norm(positions, positions.shape[-1:]))
+        return hidden
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:

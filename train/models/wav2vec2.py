@@ -16,25 +16,35 @@ from torch.nn import functional
 
 from ..recipe import check
 from .checkpoints import load_checkpoint, restore, save_checkpoint
-from .layers import ConvBlock, PositionalConv, TransformerLayer, scale_gradient
+from .context import ContextNetwork, ContextOutput
+from .layers import ConvBlock, scale_gradient
 from .wav2vec2_config import Wav2Vec2Config
 
 
 @dataclass(frozen=True)
-class EncoderOutput:
-    """What one pass through an encoder gives: (batch, frames, embed_dim) unless said otherwise."""
+class LocalFeatures:
+    """What each frame is before it looks at the others."""
 
     conv_features: Tensor
     """(batch, frames, channels): what the feature extractor gives, before any norm."""
-    features: Tensor
-    """Projected features before masking and positions (LightHuBERT's hidden state 0)."""
-    hidden_states: tuple[Tensor, ...]
-    """The input of layer 1, then each layer's output; the last is the encoder's output.
+    normed_features: Tensor
+    """(batch, frames, channels): the same after LayerNorm; what wav2vec 2.0 quantizes."""
+    projected: Tensor
+    """(batch, frames, embed_dim), before masking and positions (LightHuBERT's hidden state 0)."""
+    padding_mask: Tensor | None
+    """bool (batch, frames), True = padding; None where no lengths were given."""
 
-    A layer that layerdrop skips passes its input on, so there are always num_layers + 1.
-    """
-    ffn_outputs: tuple[Tensor, ...]
-    """Feed-forward output of each layer that ran, before dropout and residual."""
+
+@dataclass(frozen=True)
+class EncoderOutput(ContextOutput):
+    """What one pass through an encoder gives."""
+
+    conv_features: Tensor
+    """(batch, frames, channels): what the feature extractor gives, before any norm."""
+    normed_features: Tensor
+    """(batch, frames, channels): the same after LayerNorm; what wav2vec 2.0 quantizes."""
+    features: Tensor
+    """(batch, frames, embed_dim), before masking and positions (LightHuBERT's hidden state 0)."""
     padding_mask: Tensor | None
     """bool (batch, frames), True = padding; None where no lengths were given."""
 
@@ -44,43 +54,19 @@ class EncoderOutput:
         return self.hidden_states[-1]
 
 
-class Wav2Vec2Encoder(nn.Module):
+class Wav2Vec2Encoder(ContextNetwork):
     """Waveform to hidden states: conv feature extractor, positions, transformer."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__()
-        self.config = config
-        self.mask_embedding = nn.Parameter(torch.rand(config.embed_dim))
+        super().__init__(config)
+        self.mask_embedding = (
+            nn.Parameter(torch.rand(config.embed_dim)) if config.mask_embedding else None
+        )
         self.feature_extractor = _feature_extractor(config)
         channels = config.conv_layers[-1].channels
         self.feature_norm = nn.LayerNorm(channels)
         self.feature_projection = nn.Linear(channels, config.embed_dim)
-        self.pos_conv = PositionalConv(
-            config.embed_dim,
-            kernel=config.pos_conv_kernel,
-            groups=config.pos_conv_groups,
-            weight_norm=config.pos_conv_weight_norm,
-        )
-        self.norm = nn.LayerNorm(config.embed_dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
-        self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(
-            TransformerLayer(
-                embed_dim=config.embed_dim,
-                num_heads=num_heads,
-                head_dim=config.head_dim,
-                ffn_dim=ffn_dim,
-                dropout=config.dropout,
-                attention_dropout=config.attention_dropout,
-                activation_dropout=config.activation_dropout,
-                pre_norm=config.pre_norm,
-            )
-            for num_heads, ffn_dim in zip(config.num_heads, config.ffn_dim, strict=True)
-        )
-        for module in self.layers.modules():
-            if isinstance(module, nn.Linear):  # as in BERT
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
 
     def forward(
         self,
@@ -98,24 +84,29 @@ class Wav2Vec2Encoder(nn.Module):
         Returns:
             every hidden state and feed-forward output.
         """
-        config = self.config
-        if config.normalize_waveform:
+        local = self.project(waveform, lengths)
+        hidden = self.input_dropout(local.projected)
+        if frame_mask is not None:
+            assert self.mask_embedding is not None, "this encoder leaves hidden frames out"
+            hidden = torch.where(frame_mask.unsqueeze(-1), self.mask_embedding, hidden)
+        context = self.contextualize(hidden, local.padding_mask)
+        return EncoderOutput(
+            context.hidden_states,
+            context.ffn_outputs,
+            local.conv_features,
+            local.normed_features,
+            local.projected,
+            local.padding_mask,
+        )
+
+    def project(self, waveform: Tensor, lengths: Tensor | None = None) -> LocalFeatures:
+        """What each frame is by itself; arguments as for `forward`."""
+        if self.config.normalize_waveform:
             waveform = normalize_waveform(waveform, lengths)
         features = self.extract(waveform)
+        normed = self.feature_norm(features)
         padding_mask = self.padding_mask(lengths, features.shape[1])
-        projected = self.feature_projection(self.feature_norm(features))
-        hidden = self.input_dropout(projected)
-        if frame_mask is not None:
-            hidden = torch.where(frame_mask.unsqueeze(-1), self.mask_embedding, hidden)
-        attend = None
-        if padding_mask is not None:
-            hidden = hidden.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-            attend = ~padding_mask[:, None, None, :]
-        hidden = hidden + self.pos_conv(hidden)
-        if not config.pre_norm:
-            hidden = self.norm(hidden)
-        hidden_states, ffn_outputs = self._transform(self.dropout(hidden), attend)
-        return EncoderOutput(features, projected, hidden_states, ffn_outputs, padding_mask)
+        return LocalFeatures(features, normed, self.feature_projection(normed), padding_mask)
 
     def extract(self, waveform: Tensor) -> Tensor:
         """Waveform (batch, samples) to conv features (batch, frames, channels)."""
@@ -131,25 +122,6 @@ class Wav2Vec2Encoder(nn.Module):
         for conv in self.config.conv_layers:
             lengths = torch.div(lengths - conv.kernel, conv.stride, rounding_mode="floor") + 1
         return torch.arange(num_frames, device=lengths.device) >= lengths.unsqueeze(1)
-
-    def _transform(
-        self, hidden: Tensor, attend: Tensor | None
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        hidden_states, ffn_outputs = [hidden], []
-        # Drawn at once and on the CPU: the step does not wait for a device.
-        drops = (
-            torch.rand(len(self.layers)).tolist() if self.training and self.config.layerdrop else ()
-        )
-        for index, layer in enumerate(self.layers):
-            if drops and drops[index] <= self.config.layerdrop:
-                hidden_states.append(hidden)
-                continue
-            hidden, ffn_output = layer(hidden, attend)
-            hidden_states.append(hidden)
-            ffn_outputs.append(ffn_output)
-        if self.config.pre_norm:
-            hidden_states[-1] = self.norm(hidden_states[-1])
-        return tuple(hidden_states), tuple(ffn_outputs)
 
 
 def save_encoder(

@@ -66,8 +66,14 @@ class Wav2Vec2Config:
     """Kernel of the convolutional position embedding, in frames."""
     pos_conv_groups: int = 16
     """Its groups; `embed_dim` is a multiple of them."""
+    pos_conv_depth: int = 1
+    """Convolutions of the position embedding; data2vec stacks 5, a plain LayerNorm after each."""
     pos_conv_weight_norm: bool = True
     """Weight-normalized while training; a materialized model has the product folded in."""
+    alibi: bool = False
+    """Attention biases by distance with a learned scale for each head, as in data2vec 2.0."""
+    mask_embedding: bool = True
+    """A vector that stands for hidden frames; data2vec 2.0 leaves them out instead."""
     pre_norm: bool = False
     """LayerNorm before each block (Large, X-Large) rather than after it (Base)."""
     dropout: float = 0.1
@@ -97,6 +103,15 @@ class Wav2Vec2Config:
             raise ValueError(
                 f"embed_dim {self.embed_dim} must be a multiple of "
                 f"pos_conv_groups {self.pos_conv_groups}"
+            )
+        if self.pos_conv_depth < 1 or self.pos_conv_kernel < 1:
+            raise ValueError("pos_conv_depth and pos_conv_kernel must be 1 or more")
+        if self.pos_conv_depth > 1 and self.pos_conv_weight_norm:
+            raise ValueError("a stack of position convolutions has no weight norm: say so")
+        if self.alibi and len(set(self.num_heads)) > 1:
+            raise ValueError(
+                f"alibi has one scale a head for all layers: num_heads must be equal, got "
+                f"{self.num_heads}"
             )
         for name in ("dropout", "attention_dropout", "activation_dropout", "input_dropout",
                      "layerdrop"):  # fmt: skip

@@ -37,8 +37,9 @@ from train.data.selection import partition_of
 from train.finetune import KeywordsRecipe, finetune
 from train.models.frontend import LogMel
 from train.models.wav2vec2 import Wav2Vec2Encoder, load_encoder
+from train.objectives.hubert import Recipe as HubertRecipe
+from train.pretrain import pretrain
 from train.recipe import load_recipe
-from train.rounds import HubertRecipe, pretrain
 from train.seeding import seeded
 from train.tasks.keywords import clips, load_keywords
 

@@ -117,23 +117,29 @@ def pretrain(
     out: Out,
     seed: Seed = None,
     set_: Set = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint to start from, of the recipe's sizes."),
+    ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Pretrain a HuBERT teacher on unlabelled speech, in rounds."""
-    from train.recipe import load_recipe
-    from train.rounds import HubertRecipe
-    from train.rounds import pretrain as run
+    """Pretrain a teacher on unlabelled speech: wav2vec 2.0, HuBERT, data2vec or data2vec 2.0."""
+    from train.distributed import rank
+    from train.pretrain import load_pretraining
+    from train.pretrain import pretrain as run
 
-    asked = load_recipe(recipe, HubertRecipe, recipe_folder("train"), _overrides(set_, seed))
+    asked = load_pretraining(recipe, recipe_folder("train"), _overrides(set_, seed))
+    source = None if init is None else checkpoint_in(init)
     if dry_run:
         from .planning import pretraining
 
         show(pretraining(asked, data), as_json)
         return
-    model = run(asked, data, out, resume=resume)
-    show({"teacher": str(model)}, as_json)
+    model = run(asked, data, out, resume=resume, init=source)
+    if rank() == 0:
+        show({"teacher": str(model)}, as_json)
 
 
 @app.command(

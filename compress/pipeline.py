@@ -17,8 +17,9 @@ from train.data.cuts import SILENCE, UNKNOWN
 from train.data.recordings import Spoken, join_recordings, make_test_recording, read_truth
 from train.data.synthetic import FILLERS, KEYWORDS, make_keyword_corpus
 from train.finetune import KeywordsRecipe, finetune
+from train.objectives.hubert import Recipe as HubertRecipe
+from train.pretrain import pretrain
 from train.recipe import Recipe, load_recipe
-from train.rounds import HubertRecipe, pretrain
 
 from .cost.params import params
 from .distill.stages import DistillRecipe, distill

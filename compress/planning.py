@@ -18,8 +18,8 @@ from .spaces import get_space, space_names
 from .subnet import Subnet
 
 if TYPE_CHECKING:
+    from train.config import PretrainRecipe
     from train.finetune import KeywordsRecipe
-    from train.rounds import HubertRecipe
 
     from .distill.stages import DistillRecipe
 
@@ -66,17 +66,28 @@ def _sizes(subnet: Subnet) -> dict[str, Any]:
     return {"depth": subnet.depth, **sizes}
 
 
-def pretraining(recipe: "HubertRecipe", data: Path) -> dict[str, Any]:
+def pretraining(recipe: "PretrainRecipe", data: Path) -> dict[str, Any]:
     """A teacher's size, its data and its rounds."""
     return {
         "encoder_params": _encoder_params(recipe.encoder),
         **_corpus(data, recipe.batch.min_seconds),
-        "rounds": [
-            f"{this.units} units, {this.num_clusters} clusters, {this.updates} updates"
-            for this in recipe.rounds
-        ],
+        "training": _training(recipe),
         "seconds_of_audio_per_update": recipe.batch.seconds,
     }
+
+
+def _training(recipe: "PretrainRecipe") -> list[str]:
+    """What would be trained, a line a round."""
+    from train.config import OneRoundRecipe
+    from train.objectives.hubert import Recipe as HubertRecipe
+
+    if isinstance(recipe, HubertRecipe):
+        return [
+            f"{this.units} units, {this.num_clusters} clusters, {this.updates} updates"
+            for this in recipe.rounds
+        ]
+    assert isinstance(recipe, OneRoundRecipe)
+    return [f"{recipe.updates} updates"]
 
 
 def distillation(recipe: "DistillRecipe", teacher: Path, data: Path) -> dict[str, Any]:

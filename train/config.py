@@ -1,9 +1,12 @@
 """What a training run is told: parts that every recipe is made of, without torch."""
 
-from typing import Annotated
+import math
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from .models.wav2vec2_config import Wav2Vec2Config
 
 STRICT = ConfigDict(extra="forbid")
 """For every recipe's dataclass: an unknown key is an error."""
@@ -14,18 +17,24 @@ Seed = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerConfig:
-    """AdamW with a linear warm-up and a linear decay to zero; defaults: HuBERT Base."""
+    """AdamW and its schedule, which warms up in a line; defaults: HuBERT Base."""
 
     learning_rate: float = 5e-4
     """At the end of the warm-up."""
     warmup_updates: int = 32_000
     """Updates from zero to `learning_rate`."""
+    schedule: Literal["linear", "tri_stage", "cosine"] = "linear"
+    """After the warm-up: down a line to zero; hold, then fall exponentially; down a cosine."""
+    decay_updates: int = 0
+    """Of `tri_stage`: the last updates, over which the rate falls to a hundredth; 0 elsewhere."""
     betas: tuple[float, float] = (0.9, 0.98)
     """Decay of Adam's two moments, each in [0, 1)."""
     eps: float = 1e-6
     """Added to Adam's denominator."""
     weight_decay: float = 0.01
     """Decoupled, per update and unit of learning rate."""
+    decay_vectors: bool = True
+    """Norms, biases and other vectors are decayed too, as in fairseq; not in data2vec 2.0."""
     clip_norm: float = 10.0
     """Largest gradient norm; 0 leaves gradients as they are."""
 
@@ -35,6 +44,11 @@ class OptimizerConfig:
                 "learning_rate must be positive, warmup_updates and clip_norm 0 or more; "
                 f"got {self.learning_rate}, {self.warmup_updates}, {self.clip_norm}"
             )
+        if (self.schedule == "tri_stage") != (self.decay_updates > 0):
+            raise ValueError(
+                "decay_updates goes with schedule = 'tri_stage' and must be 1 or more there; got "
+                f"{self.decay_updates} with {self.schedule!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -42,12 +56,18 @@ class BatchConfig:
     """How audio is cut into batches."""
 
     seconds: float = 87.5
-    """Audio of one batch, padding included; the paper's 1.4 M samples."""
+    """Audio of an update over all devices, padding included; the papers' 1.4 M samples a device
+    times their devices."""
+    device_seconds: float | None = None
+    """Most audio of one pass on a device; an update is made of as many passes as it takes. None:
+    each device takes its share of an update at once."""
     crop_seconds: float = 15.625
     """Longer utterances are cropped to this, at random; the paper's 250 k samples."""
-
     min_seconds: float = 2.0
     """Shorter utterances are left out; the paper's 32 k samples."""
+    trim: bool = False
+    """Cut utterances to the shortest of their pass, as the papers do, rather than pad them: what
+    a GroupNorm extractor gives depends on padding."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_seconds <= self.crop_seconds <= self.seconds:
@@ -55,6 +75,27 @@ class BatchConfig:
                 "0 < min_seconds <= crop_seconds <= seconds must hold, got "
                 f"{self.min_seconds}, {self.crop_seconds}, {self.seconds}"
             )
+        if self.device_seconds is not None and self.device_seconds < self.crop_seconds:
+            raise ValueError(
+                "device_seconds must hold an utterance of crop_seconds, got "
+                f"{self.device_seconds} and {self.crop_seconds}"
+            )
+
+    def passes(self, world_size: int) -> int:
+        """Passes that each of `world_size` devices makes for an update."""
+        if self.device_seconds is None:
+            return 1
+        return math.ceil(self.seconds / (self.device_seconds * world_size))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DeviceConfig:
+    """How the arithmetic is laid out over devices; it changes no result but by rounding."""
+
+    precision: Literal["32", "bf16"] = "32"
+    """`bf16`: matrix products in bfloat16, weights and sums in float32."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: each holds all weights (`ddp`), or a part of them (`fsdp`)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -91,3 +132,37 @@ class LogConfig:
                 "log_every and checkpoint_every must be 1 or more; "
                 f"got {self.log_every}, {self.checkpoint_every}"
             )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PretrainRecipe:
+    """What every objective's recipe holds; the defaults are the Base models'."""
+
+    objective: str
+    """The paper that this recipe follows: a file of train/objectives."""
+    encoder: Wav2Vec2Config
+    """The teacher's sizes."""
+    mask: MaskConfig = MaskConfig()
+    """Frames that are hidden."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Rates and decays."""
+    batch: BatchConfig = BatchConfig()
+    """Audio of an update."""
+    devices: DeviceConfig = DeviceConfig()
+    """Precision, and what several processes share."""
+    log: LogConfig = LogConfig()
+    """When to log and save."""
+    seed: Seed = 0
+    """Of weights, masks, crops, dropout and k-means."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OneRoundRecipe(PretrainRecipe):
+    """A recipe whose targets are made while it trains, so that it trains in one go."""
+
+    updates: int = 400_000
+    """Optimizer steps."""
+
+    def __post_init__(self) -> None:
+        if self.updates < 1:
+            raise ValueError(f"updates must be 1 or more, got {self.updates}")

@@ -11,3 +11,11 @@ class DataError(TrainError):
 
 class RecipeError(TrainError):
     """A recipe or a flag asks for something that does not exist or does not fit."""
+
+
+class CollapseError(TrainError):
+    """A model predicts the same for every frame: going on would waste the rest of the run."""
+
+
+class LayoutError(TrainError):
+    """A checkpoint of another toolkit cannot be read, or ours cannot be written for it."""

@@ -12,11 +12,12 @@ from pydantic.dataclasses import dataclass
 from runtime.atomic import replacing_file
 
 from . import run
-from .config import STRICT, BatchConfig, LogConfig, OptimizerConfig, Seed
+from .config import STRICT, BatchConfig, DeviceConfig, LogConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
 from .data.corpus import read_corpus, usable
 from .data.cuts import SILENCE
 from .data.selection import check_labels, labels_of, partition_of
+from .data.source import Recordings
 from .errors import RecipeError
 from .learner import Learner
 from .models.checkpoints import digest, load_config
@@ -179,7 +180,9 @@ def _train(
         seed=recipe.seed,
         learning_rate_scale={"model.body.encoder.": recipe.body_rate_scale},
     )
-    run.fit(learner, cuts, packed, recipe.batch, recipe.log, out)
+    run.fit(
+        learner, Recordings(cuts, packed), recipe.batch, recipe.log, out, devices=DeviceConfig()
+    )
 
 
 def _score(

@@ -1,4 +1,4 @@
-"""The one LightningModule: any objective, AdamW, a linear warm-up and decay.
+"""The one LightningModule: any objective, AdamW, a schedule.
 
 Randomness is a function of (seed, update), so that a resumed run draws what an uninterrupted
 one would have drawn.
@@ -6,16 +6,18 @@ one would have drawn.
 
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from .config import OptimizerConfig
 from .data.batches import Batch
+from .distributed import world_size
 from .objectives import Objective
+from .schedules import rate
+from .seeding import Draws
 
 
 class Learner(LightningModule):
@@ -45,42 +47,67 @@ class Learner(LightningModule):
         self.updates = updates
         self.seed = seed
         self.learning_rate_scale = learning_rate_scale or {}
+        self._count = 0.0
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """One batch; Lightning counts `batch_index`, we go by the update."""
-        step = self.global_step
-        torch.manual_seed(hash((self.seed, step)) & 0x7FFF_FFFF)
-        loss = self.objective(batch, np.random.default_rng([self.seed, step]))
-        self.log("loss", loss.total.detach(), prog_bar=True, batch_size=len(batch.cut_ids))
-        self.log_dict(loss.parts, batch_size=len(batch.cut_ids))
+        """One pass; gradients are divided by all that the update counts once they are summed."""
+        torch.manual_seed(hash((self.seed, batch.step, batch.rows[0])) & 0x7FFF_FFFF)
+        loss = self.objective(batch, Draws(self.seed, batch.step))
+        self._count += loss.count
+        size = len(batch.cut_ids)
+        mean = loss.total.detach() / max(loss.count, 1.0)
+        self.log("loss", mean, prog_bar=True, batch_size=size)
+        self.log_dict(loss.parts, batch_size=size)
         total: Tensor = loss.total
         return total
 
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Make the summed gradients those of the mean over the whole update.
+
+        Lightning divides each loss by the passes and averages gradients over the processes; both
+        are undone here, because passes and processes may count different numbers of frames.
+        """
+        count = torch.tensor(self._count, device=self.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(count)
+        scale = world_size() * self.trainer.accumulate_grad_batches / count.clamp_min(1.0)
+        self._count = 0.0
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(scale)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update, then let the objective move what follows the weights."""
+        super().optimizer_step(*args, **kwargs)
+        self.objective.after_update(self.global_step + 1)
+
     def configure_optimizers(self) -> Any:
-        """AdamW; norms, biases and single vectors are not decayed apart, as in fairseq."""
+        """AdamW over what learns, grouped by rate and by whether it is decayed."""
         config = self.optimizer_config
-        groups: dict[float, list[Tensor]] = {}
+        groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, parameter in self.objective.named_parameters():
             if parameter.requires_grad:
-                groups.setdefault(self._scale(name), []).append(parameter)
+                decayed = config.decay_vectors or parameter.ndim > 1
+                key = (self._scale(name), config.weight_decay if decayed else 0.0)
+                groups.setdefault(key, []).append(parameter)
         optimizer = AdamW(
             [
-                {"params": parameters, "lr": config.learning_rate * scale}
-                for scale, parameters in groups.items()
+                {
+                    "params": parameters,
+                    "lr": config.learning_rate * scale,
+                    "weight_decay": weight_decay,
+                }
+                for (scale, weight_decay), parameters in groups.items()
             ],
             betas=config.betas,
             eps=config.eps,
-            weight_decay=config.weight_decay,
         )
         schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate(self, update: int) -> float:
-        """Share of the peak rate at an update counted from 0: up a line, down a line."""
-        warmup = min(self.optimizer_config.warmup_updates, self.updates)
-        if update < warmup:
-            return (update + 1) / (warmup + 1)
-        return max(0.0, (self.updates - update) / max(1, self.updates - warmup))
+        """Share of the peak rate at an update counted from 0."""
+        return rate(self.optimizer_config, update, self.updates)
 
     def _scale(self, name: str) -> float:
         for prefix, scale in self.learning_rate_scale.items():

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lhotse import CutSet
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -34,9 +33,9 @@ from torch.utils.data import DataLoader
 
 from runtime.atomic import replacing_file
 
-from .config import BatchConfig, LogConfig
-from .data.audio import PackedAudio
-from .data.batches import Batches
+from .config import BatchConfig, DeviceConfig, LogConfig
+from .data.source import Source
+from .distributed import world_size
 from .errors import TrainError
 from .learner import Learner
 
@@ -100,21 +99,22 @@ def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
 
 def fit(
     learner: Learner,
-    cuts: CutSet,
-    packed: PackedAudio,
+    source: Source,
     batch: BatchConfig,
     log: LogConfig,
     folder: Path,
+    *,
+    devices: DeviceConfig,
 ) -> None:
     """Train for the learner's updates, from the folder's last state where there is one.
 
     Args:
         learner: what trains; its seed orders the batches too.
-        cuts: what it trains on.
-        packed: their audio.
+        source: what it trains on.
         batch: audio of an update.
         log: when to log and save.
         folder: gets metrics and state.
+        devices: precision and strategy.
 
     Raises:
         KeyboardInterrupt: stopped by hand; the last state is there for --resume.
@@ -122,14 +122,8 @@ def fit(
     state = folder / "state"
     last = state / "last.ckpt"
     resumed = last.is_file()
-    batches = Batches(
-        cuts,
-        packed,
-        batch_seconds=batch.seconds,
-        crop_seconds=batch.crop_seconds,
-        seed=learner.seed,
-        start_step=_global_step(last) if resumed else 0,
-    )
+    start_step = _global_step(last) if resumed else 0
+    batches = source.batches(batch, seed=learner.seed, start_step=start_step)
     saving = ModelCheckpoint(
         dirpath=state,
         save_last=True,
@@ -142,10 +136,12 @@ def fit(
             max_steps=learner.updates,
             accelerator="auto",
             devices=1,
-            logger=JsonlLogger(folder / "metrics.jsonl", batches.start_step),
+            logger=JsonlLogger(folder / "metrics.jsonl", start_step),
             log_every_n_steps=log.log_every,
             callbacks=[saving, _Progress(refresh_rate=10)],
             plugins=[_WholeStates()],
+            accumulate_grad_batches=batch.passes(world_size()),
+            precision="bf16-mixed" if devices.precision == "bf16" else "32-true",
             gradient_clip_val=learner.optimizer_config.clip_norm or None,
             enable_model_summary=False,
             use_distributed_sampler=False,

@@ -18,6 +18,7 @@ from train.data.batches import Batch
 from train.data.masking import span_mask
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.objectives import Loss, Objective
+from train.seeding import Draws
 
 from .. import CompressError
 from ..subnet import Subnet
@@ -72,12 +73,12 @@ class LightHubert(Objective):
         self.teacher.eval()
         return self
 
-    def forward(self, batch: Batch, rng: np.random.Generator) -> Loss:
-        """Distil one batch into one subnet."""
+    def forward(self, batch: Batch, draws: Draws) -> Loss:
+        """Distil one batch into one subnet, the same in every process and pass."""
         space = self.supernet.space
-        subnet = space.sample(rng) if self.sampled else space.largest()
-        frame_mask = torch.from_numpy(student_mask(batch, self.supernet, self.mask, rng))
-        frame_mask = frame_mask.to(batch.waveform.device)
+        subnet = space.sample(draws.update()) if self.sampled else space.largest()
+        hidden = student_mask(batch, self.supernet, self.mask, draws.rows(batch.rows))
+        frame_mask = torch.from_numpy(hidden).to(batch.waveform.device)
         target = teacher_target(
             self.teacher,
             batch,
@@ -85,7 +86,13 @@ class LightHubert(Objective):
             normalize=self.normalize_targets,
         )
         loss = distillation_loss(self.supernet, subnet, batch, frame_mask, target, self.frames)
-        return Loss(loss, {"target_std": target.std()})
+        config = self.supernet.encoder.config
+        count = (
+            int(hidden.sum())
+            if self.frames == "masked"
+            else sum(config.num_frames(length) for length in batch.num_samples)
+        )
+        return Loss(loss * count, count, {"target_std": target.std()})
 
 
 def check_teacher(teacher: Wav2Vec2Encoder, supernet: Supernet, top_layers: int) -> None:
@@ -107,7 +114,10 @@ def check_teacher(teacher: Wav2Vec2Encoder, supernet: Supernet, top_layers: int)
 
 
 def student_mask(
-    batch: Batch, supernet: Supernet, mask: MaskConfig, rng: np.random.Generator
+    batch: Batch,
+    supernet: Supernet,
+    mask: MaskConfig,
+    rng: np.random.Generator | list[np.random.Generator],
 ) -> np.ndarray:
     """Frames hidden from the student: bool (batch, frames)."""
     lengths = [supernet.space.supernet.num_frames(length) for length in batch.num_samples]

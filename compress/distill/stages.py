@@ -8,9 +8,18 @@ from lhotse import CutSet
 from pydantic.dataclasses import dataclass
 
 from train import run
-from train.config import STRICT, BatchConfig, LogConfig, MaskConfig, OptimizerConfig, Seed
+from train.config import (
+    STRICT,
+    BatchConfig,
+    DeviceConfig,
+    LogConfig,
+    MaskConfig,
+    OptimizerConfig,
+    Seed,
+)
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus, usable
+from train.data.source import Recordings
 from train.learner import Learner
 from train.models.checkpoints import digest
 from train.models.wav2vec2 import load_encoder
@@ -121,4 +130,6 @@ def _train(
     )
     updates = recipe.stage2_updates if sampled else recipe.stage1_updates
     learner = Learner(objective, recipe.optimizer, updates=updates, seed=recipe.seed)
-    run.fit(learner, cuts, packed, recipe.batch, recipe.log, folder)
+    run.fit(
+        learner, Recordings(cuts, packed), recipe.batch, recipe.log, folder, devices=DeviceConfig()
+    )

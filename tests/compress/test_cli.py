@@ -220,8 +220,8 @@ def test_a_dry_demonstration_makes_nothing(call, tmp_path):
 
 
 def test_a_package_that_is_not_installed_is_named_with_what_brings_it(call, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "train.rounds", None)
+    monkeypatch.setitem(sys.modules, "train.pretrain", None)
     words = ["pretrain", "hubert-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     code, _, err = call(*words)
     assert code == 1
-    assert err.startswith("error: train.rounds is not installed; pip install")
+    assert err.startswith("error: train.pretrain is not installed; pip install")

@@ -25,6 +25,7 @@ from train.data.batches import Batch, FixedBatches
 from train.data.cuts import recording_cut, sorted_cuts
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Conv, Wav2Vec2Config
+from train.seeding import Draws
 
 CONFIG = Wav2Vec2Config(
     conv_layers=(Conv(channels=6, kernel=20, stride=10), Conv(channels=6, kernel=4, stride=4)),
@@ -87,6 +88,7 @@ def make_batch(lengths=LENGTHS, seed=0):
         num_samples=list(lengths),
         starts=[0] * len(lengths),
         labels=[""] * len(lengths),
+        rows=list(range(len(lengths))),
         step=0,
     )
 
@@ -185,7 +187,7 @@ def test_the_teacher_sees_the_whole_utterance_and_the_student_a_masked_one(
 
         monkeypatch.setattr(module, "forward", spy)
     batch = make_batch()
-    objective(teacher, supernet)(batch, np.random.default_rng(0))
+    objective(teacher, supernet)(batch, Draws(0, 0))
     assert len(seen["teacher"]) == 2  # waveform and lengths, no mask
     assert seen["teacher"][0] is batch.waveform
     subnet, _, _, mask = seen["student"]
@@ -205,7 +207,7 @@ def test_the_teacher_stays_in_eval_mode_without_gradient_and_never_changes(teach
         assert made.supernet.training
         assert not any(module.training for module in teacher.modules())
         optimizer.zero_grad()
-        made(make_batch(seed=step), np.random.default_rng(step)).total.backward()
+        made(make_batch(seed=step), Draws(step, 0)).total.backward()
         assert all(parameter.grad is None for parameter in teacher.parameters())
         optimizer.step()
         made.train()
@@ -235,10 +237,10 @@ def test_a_step_draws_a_subnet_or_takes_the_largest(sampled, teacher, supernet, 
     monkeypatch.setattr("compress.distill.lighthubert.distillation_loss", spy)
     made = objective(teacher, supernet, sampled=sampled)
     for step in range(20):
-        made(make_batch([600]), np.random.default_rng(step))
+        made(make_batch([600]), Draws(step, 0))
     if sampled:
         assert len(set(chosen)) > 10
-        assert chosen[3] == SPACE.sample(np.random.default_rng(3))
+        assert chosen[3] == SPACE.sample(Draws(3, 0).update())
     else:
         assert set(chosen) == {SPACE.largest()}
 

@@ -96,14 +96,14 @@ def test_a_backend_loads_bytes_and_answers_to_damage_with_one_clear_error(name):
 
 
 @pytest.mark.parametrize("name", plugins(train.objectives))
-def test_an_objectives_file_holds_one_objective_that_takes_a_batch_and_a_generator(name):
+def test_an_objectives_file_holds_one_objective_that_takes_a_batch_and_draws(name):
     module = load(train.objectives, name)
     (objective,) = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Objective) and member.__module__ == module.__name__
     ]
-    assert parameters(objective.forward) == ["self", "batch", "rng"]
+    assert parameters(objective.forward) == ["self", "batch", "draws"]
 
 
 @pytest.mark.parametrize("package", [layouts, export.targets, runtime.backends, train.objectives])

@@ -9,8 +9,8 @@ from compress.folders import recipe_folder
 from compress.spaces import get_space
 from train.errors import RecipeError
 from train.finetune import KeywordsRecipe
+from train.objectives.hubert import Recipe as HubertRecipe
 from train.recipe import load_recipe
-from train.rounds import HubertRecipe
 
 KINDS = {
     ("train", "objective"): HubertRecipe,

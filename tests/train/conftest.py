@@ -70,6 +70,7 @@ def make_batch() -> Callable[..., Batch]:
             "num_samples": lengths,
             "starts": [0] * len(lengths),
             "labels": [""] * len(lengths),
+            "rows": list(range(len(lengths))),
             "step": 0,
         }
         return Batch(**(values | changes))

@@ -20,9 +20,9 @@ class Drawing(Objective):
         self.head = nn.Linear(1, 1)
         self.frozen = nn.Linear(3, 3).requires_grad_(False)
 
-    def forward(self, batch, rng):
-        drawn = torch.rand(()) + float(rng.random())
-        return Loss(self.head(self.body(torch.ones(2))).sum() * 0 + drawn, {})
+    def forward(self, batch, draws):
+        drawn = torch.rand(()) + sum(float(rng.random()) for rng in draws.rows(batch.rows))
+        return Loss(self.head(self.body(torch.ones(2))).sum() * 0 + drawn, 1, {})
 
 
 def learner(*, updates=10, seed=0, scale=None, **optimizer):
@@ -93,11 +93,10 @@ def test_the_optimizer_is_the_recipes():
 
 def drawn_at(step, seed, monkeypatch):
     made = learner(seed=seed)
-    monkeypatch.setattr(Learner, "global_step", step)
     monkeypatch.setattr(made, "log", lambda *args, **kwargs: None)
     monkeypatch.setattr(made, "log_dict", lambda *args, **kwargs: None)
     torch.rand(step + 3)  # whatever was drawn before
-    batch = type("Batch", (), {"cut_ids": ["a"]})()
+    batch = type("Batch", (), {"cut_ids": ["a"], "rows": [0], "step": step})()
     return float(made.training_step(batch, step).detach())
 
 

@@ -5,8 +5,8 @@ import pytest
 from train.config import BatchConfig
 from train.errors import RecipeError
 from train.finetune import KeywordsRecipe
+from train.objectives.hubert import Recipe as HubertRecipe
 from train.recipe import check, load_recipe
-from train.rounds import HubertRecipe
 
 GOOD = """
 about = "a test"

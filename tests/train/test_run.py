@@ -7,15 +7,16 @@ import signal
 import pytest
 import torch
 
-from train import rounds, run
+from train import rounds, run, teacher
 from train.config import BatchConfig, LogConfig, MaskConfig, OptimizerConfig
 from train.data.audio import PackedAudio
 from train.errors import RecipeError, TrainError
 from train.finetune import KeywordsRecipe, finetune
 from train.models.ds_cnn import DsCnnConfig
 from train.models.wav2vec2 import load_encoder, save_encoder
-from train.objectives.hubert import Hubert
-from train.rounds import HubertRecipe, RoundConfig, pretrain
+from train.objectives.hubert import Hubert, RoundConfig
+from train.objectives.hubert import Recipe as HubertRecipe
+from train.pretrain import pretrain
 from train.tasks.keywords import KeywordObjective, load_keywords
 
 UPDATES = 6
@@ -83,7 +84,7 @@ def test_a_pretraining_stopped_at_an_update_ends_as_if_it_were_not(
         (rounds, "mfcc_units"),
         (rounds, "layer_units"),
         (rounds.Units, "save"),
-        (rounds, "save_encoder"),
+        (teacher, "save_encoder"),
         (run, "finish"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -40,8 +40,33 @@ class Batch:
     """First sample of each row's crop, counted in its cut."""
     labels: list[str]
     """Word or sentence of each row, empty where unknown."""
+    rows: list[int]
+    """Numbers of the rows within their update, whatever device and pass they were dealt to."""
     step: int
-    """Number of the batch in its stream, from 0."""
+    """Number of the update in its stream, from 0."""
+
+    @property
+    def padded_lengths(self) -> Tensor | None:
+        """`lengths` where a row is padded, None where none is: attention then needs no mask."""
+        padded = min(self.num_samples) < self.waveform.shape[-1]
+        return self.lengths if padded else None
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every update's rows a process reads, and in how many passes."""
+
+    rank: int = 0
+    """This process's number, from 0."""
+    world_size: int = 1
+    """Processes that train together."""
+    passes: int = 1
+    """Forward and backward passes that each makes before an optimizer step."""
+
+    @property
+    def parts(self) -> int:
+        """Parts that an update's rows are dealt into."""
+        return self.world_size * self.passes
 
 
 class Batches(IterableDataset[Batch]):
@@ -52,7 +77,10 @@ class Batches(IterableDataset[Batch]):
     is the order of the batches; how many there are is not. So the epoch of batch k is
     k // num_batches, and a stream that starts at k equals one that came there. lhotse's bucketing
     samplers, whose number of batches changes with the shuffle, would replay all epochs before k.
-    Every recording is seen once an epoch, small last batches included. For one process.
+    Every recording is seen once an epoch, small last batches included.
+
+    A batch is an update's audio. `share` deals its rows to processes and passes; what a row is
+    (its crop, its number) does not depend on that, so the run does not depend on the devices.
     """
 
     def __init__(
@@ -64,6 +92,8 @@ class Batches(IterableDataset[Batch]):
         crop_seconds: float,
         seed: int,
         start_step: int = 0,
+        trim: bool = False,
+        share: Share = Share(),
     ) -> None:
         """Plan the buckets; no audio is read.
 
@@ -75,9 +105,11 @@ class Batches(IterableDataset[Batch]):
             crop_seconds: longer recordings are cut to this, at a start drawn anew every time.
             seed: 0 or more; of order and crops.
             start_step: number of the first batch; may be set until iteration starts.
+            trim: cut every row to the shortest of its pass rather than pad it.
+            share: which rows are ours, and in how many passes they come.
 
         Raises:
-            DataError: no cuts.
+            DataError: no cuts, or a batch of fewer recordings than it is dealt into parts.
             ValueError: seconds that are not positive, or a negative seed or step.
         """
         super().__init__()
@@ -96,6 +128,9 @@ class Batches(IterableDataset[Batch]):
         cropped = np.minimum(samples, self.crop_samples)
         self._samples = samples
         self._buckets = _plan(cropped, round(batch_seconds * SAMPLE_RATE))
+        self.trim = trim
+        self.share = share
+        self._check_share()
         self._epoch_order = lru_cache(maxsize=2)(self._shuffled)
 
     @property
@@ -104,27 +139,44 @@ class Batches(IterableDataset[Batch]):
         return sum(num_batches for _, num_batches in self._buckets)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from `start_step` on, without end."""
+        """Our part of each batch from `start_step` on, pass by pass, without end."""
         step = self.start_step
         while True:
-            yield self.batch(step)
+            for number in range(self.share.passes):
+                yield self.batch(step, number)
             step += 1
 
-    def batch(self, step: int) -> Batch:
-        """The batch with this number, whatever was read before."""
+    def batch(self, step: int, number: int = 0) -> Batch:
+        """The pass with this number of the batch with this one, whatever was read before."""
         epoch, position = divmod(step, self.num_batches)
         chosen = self._epoch_order(epoch)[position]
-        rng = np.random.default_rng([self.seed, _CROPS, step])
-        spare = np.maximum(self._samples[chosen] - self.crop_samples, 0)
-        starts = [int(start) for start in rng.integers(0, spare + 1)]
+        # Drawn for all rows of the update, so that a row's crop does not depend on the shares.
+        places = np.random.default_rng([self.seed, _CROPS, step]).random(len(chosen))
+        part = number * self.share.world_size + self.share.rank
+        rows = np.array_split(np.arange(len(chosen)), self.share.parts)[part]
+        samples = np.minimum(self._samples[chosen[rows]], self.crop_samples)
+        if self.trim:
+            samples = np.minimum(samples, samples.min())
+        spare = self._samples[chosen[rows]] - samples
         return _collate(
-            [self._cut_ids[index] for index in chosen],
-            [self._labels[index] for index in chosen],
-            starts,
+            [self._cut_ids[index] for index in chosen[rows]],
+            [self._labels[index] for index in chosen[rows]],
+            [int(start) for start in places[rows] * (spare + 1)],
             self.packed,
+            rows=[int(row) for row in rows],
             step=step,
-            crop_samples=self.crop_samples,
+            num_samples=[int(length) for length in samples],
         )
+
+    def _check_share(self) -> None:
+        """Every part of every batch must hold a recording: a process cannot sit out."""
+        smallest = min(len(members) // num_batches for members, num_batches in self._buckets)
+        if smallest < self.share.parts:
+            raise DataError(
+                f"an update holds as few as {smallest} recordings, and {self.share.world_size} "
+                f"processes in {self.share.passes} passes need {self.share.parts}; raise "
+                "batch.seconds, or batch.device_seconds, or use fewer processes"
+            )
 
     def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
         """The batches of an epoch, as indices of cuts."""
@@ -174,8 +226,9 @@ class FixedBatches(Sequence[Batch]):
             [self._labels[index] for index in chosen],
             [0] * len(chosen),
             self.packed,
+            rows=list(range(len(chosen))),
             step=step,
-            crop_samples=None,
+            num_samples=None,
         )
 
 
@@ -213,23 +266,25 @@ def _collate(
     starts: list[int],
     packed: PackedAudio,
     *,
+    rows: list[int],
     step: int,
-    crop_samples: int | None,
+    num_samples: list[int] | None,
 ) -> Batch:
-    rows = [
-        packed.waveform(cut_id, start, crop_samples)
-        for cut_id, start in zip(cut_ids, starts, strict=True)
+    waveforms = [
+        packed.waveform(cut_id, start, None if num_samples is None else num_samples[index])
+        for index, (cut_id, start) in enumerate(zip(cut_ids, starts, strict=True))
     ]
-    num_samples = [len(row) for row in rows]
-    waveform = np.zeros((len(rows), max(num_samples)), dtype=np.float32)
-    for row, samples in zip(waveform, rows, strict=True):
+    lengths = [len(waveform) for waveform in waveforms]
+    padded = np.zeros((len(waveforms), max(lengths)), dtype=np.float32)
+    for row, samples in zip(padded, waveforms, strict=True):
         row[: len(samples)] = samples
     return Batch(
         cut_ids=cut_ids,
-        waveform=torch.from_numpy(waveform),
-        lengths=torch.tensor(num_samples, dtype=torch.int64),
-        num_samples=num_samples,
+        waveform=torch.from_numpy(padded),
+        lengths=torch.tensor(lengths, dtype=torch.int64),
+        num_samples=lengths,
         starts=starts,
         labels=labels,
+        rows=rows,
         step=step,
     )

@@ -12,7 +12,7 @@ def span_mask(
     mask_prob: float,
     span: int,
     min_spans: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | Sequence[np.random.Generator],
 ) -> NDArray[np.bool_]:
     """Choose spans of frames in each row of a padded batch.
 
@@ -30,7 +30,7 @@ def span_mask(
         mask_prob: share of frames covered before overlaps, in [0, 1]; 0.8 hides about 0.57.
         span: frames hidden from each start on; the papers take 10, 200 ms.
         min_spans: spans of even the shortest row; 2 in wav2vec 2.0 and HuBERT, 1 in data2vec.
-        rng: the caller's generator; no global seed is read.
+        rng: the caller's generator, or one for each row; no global seed is read.
 
     Returns:
         bool (batch, frames), True where hidden, as wide as the longest row. A row of one frame
@@ -48,12 +48,13 @@ def span_mask(
             f"span must be 1 or more and min_spans 0 or more, got {span} and {min_spans}"
         )
     frame_mask = np.zeros((len(lengths), max(lengths, default=0)), dtype=np.bool_)
-    for row, num_frames in enumerate(int(length) for length in lengths):
-        num_spans = max(min_spans, int(mask_prob * num_frames / span + rng.random()))
+    rngs = [rng] * len(lengths) if isinstance(rng, np.random.Generator) else rng
+    for row, (num_frames, own) in enumerate(zip(map(int, lengths), rngs, strict=True)):
+        num_spans = max(min_spans, int(mask_prob * num_frames / span + own.random()))
         num_spans = min(num_spans, num_frames - 1)
         if num_spans < 1:
             continue
         width = span if num_frames - span > num_spans else max(1, num_frames - num_spans - 1)
-        starts = rng.choice(num_frames - width, size=num_spans, replace=False)
+        starts = own.choice(num_frames - width, size=num_spans, replace=False)
         frame_mask[row, (starts[:, None] + np.arange(width)).ravel()] = True
     return frame_mask

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from lhotse import CutSet
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
-from ..data.audio import PackedAudio
 from ..data.batches import FixedBatches
+from ..data.source import Recordings, Source
 from ..errors import DataError
 from ..models.frontend import HOP_SAMPLES, SAMPLE_RATE, Mfcc
 from ..models.wav2vec2 import Wav2Vec2Encoder
@@ -26,24 +25,20 @@ Features = Iterator[tuple[str, NDArray[np.float32]]]
 _log = logging.getLogger(__name__)
 
 
-def mfcc_units(
-    cuts: CutSet, packed: PackedAudio, *, num_clusters: int, fit_frames: int, seed: int
-) -> Units:
+def mfcc_units(source: Source, *, num_clusters: int, fit_frames: int, seed: int) -> Units:
     """Units of the first round: 39-dimensional MFCCs at 100 Hz."""
     frontend = Mfcc()
 
     def features() -> Features:
-        for cut_id in track(list(cuts.ids), "MFCC"):
-            waveform = torch.from_numpy(packed.waveform(cut_id)).unsqueeze(0)
-            yield cut_id, frontend(waveform)[0].numpy()
+        for cut_id, waveform in source.waveforms():
+            yield cut_id, frontend(torch.from_numpy(waveform).unsqueeze(0))[0].numpy()
 
     rate_hz = SAMPLE_RATE // HOP_SAMPLES
     return _cluster(features, num_clusters, fit_frames, rate_hz, seed)
 
 
 def layer_units(
-    cuts: CutSet,
-    packed: PackedAudio,
+    source: Recordings,
     encoder: Wav2Vec2Encoder,
     *,
     layer: int,
@@ -63,7 +58,7 @@ def layer_units(
     encoder.eval()
 
     def features() -> Features:
-        batches = FixedBatches(cuts, packed, batch_size=16)
+        batches = FixedBatches(source.cuts, source.packed, batch_size=16)
         for batch in track(batches, f"layer {layer}"):
             with torch.inference_mode():
                 output = encoder(batch.waveform, batch.lengths)

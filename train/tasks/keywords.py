@@ -22,6 +22,7 @@ from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..models.wav2vec2_config import Wav2Vec2Config
 from ..objectives import Loss, Objective
 from ..recipe import check
+from ..seeding import Draws
 
 FAMILY = "keywords"
 
@@ -145,15 +146,22 @@ class KeywordObjective(Objective):
         self.label_smoothing = label_smoothing
         self._index = {label: number for number, label in enumerate(model.labels)}
 
-    def forward(self, batch: Batch, rng: np.random.Generator) -> Loss:
+    def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Loss and accuracy of a batch of labelled clips."""
-        rows = [self._vary(row, rng) for row in clips(batch, self.window_samples)]
+        rows = [
+            self._vary(row, rng)
+            for row, rng in zip(
+                clips(batch, self.window_samples), draws.rows(batch.rows), strict=True
+            )
+        ]
         device = batch.waveform.device
         wanted = torch.tensor([self._index[label] for label in batch.labels], device=device)
         logits = self.model(torch.from_numpy(np.stack(rows)).to(device))
-        loss = functional.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
+        loss = functional.cross_entropy(
+            logits, wanted, label_smoothing=self.label_smoothing, reduction="sum"
+        )
         accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
-        return Loss(loss, {"accuracy": accuracy})
+        return Loss(loss, len(wanted), {"accuracy": accuracy})
 
     def _vary(self, clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         augment = self.augment

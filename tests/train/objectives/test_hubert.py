@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from train.config import MaskConfig
 from train.data.masking import span_mask
-from train.objectives.hubert import Hubert
+from train.objectives.hubert import Hubert, Recipe, RoundConfig
+from train.seeding import Draws
 from train.targets.units import Units
 
 NUM_UNITS = 7
@@ -33,16 +34,12 @@ def units_for(lengths, *, rate_hz=100, seed=0, short_by=0):
 
 
 def hubert(encoder, units, **changes):
-    values = {
-        "mask": MASK,
-        "final_dim": 6,
-        "temperature": 0.1,
-        "feature_penalty": 10.0,
-        "masked_share": 1.0,
-    }
+    values = {"mask": MASK, "final_dim": 6, "temperature": 0.1, "feature_penalty": 10.0}
+    rounds = (RoundConfig(units="mfcc", num_clusters=NUM_UNITS, updates=1),)
+    recipe = Recipe(objective="hubert", encoder=encoder.config, rounds=rounds, **(values | changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return Hubert(encoder, units, **(values | changes)).eval()
+        return Hubert(encoder, recipe, units).eval()
 
 
 def frame_mask(encoder, lengths, mask=MASK, seed=0):
@@ -51,13 +48,13 @@ def frame_mask(encoder, lengths, mask=MASK, seed=0):
         mask_prob=mask.prob,
         span=mask.span,
         min_spans=mask.min_spans,
-        rng=np.random.default_rng(seed),
+        rng=Draws(seed, 0).rows(list(range(len(lengths)))),
     )
 
 
 def loss(objective, batch, seed=0):
     with torch.no_grad():
-        return objective(batch, np.random.default_rng(seed))
+        return objective(batch, Draws(seed, 0))
 
 
 def plain_cross_entropies(objective, batch, hidden_frames):
@@ -83,7 +80,7 @@ def plain_cross_entropies(objective, batch, hidden_frames):
                 projected @ embedding / np.linalg.norm(projected) / np.linalg.norm(embedding)
                 for embedding in embeddings
             ]
-            powers = np.exp(np.array(cosines) / objective.temperature)
+            powers = np.exp(np.array(cosines) / objective.recipe.temperature)
             entropies[row, frame] = -np.log(powers[sequence[index]] / powers.sum())
             hits[row, frame] = powers.argmax() == sequence[index]
     return entropies, hits
@@ -101,7 +98,6 @@ def test_the_loss_is_the_papers_cross_entropy_and_the_feature_penalty(
     hidden_frames = frame_mask(objective.encoder, LENGTHS)
     entropies, hits = plain_cross_entropies(objective, batch, hidden_frames)
     masked = np.nanmean(entropies[hidden_frames])
-    unmasked = np.nanmean(entropies[~hidden_frames])
     with torch.no_grad():
         features = objective.encoder.extract(normalized(objective, batch))
         rows = [
@@ -110,8 +106,10 @@ def test_the_loss_is_the_papers_cross_entropy_and_the_feature_penalty(
         ]
         penalty = float(torch.cat(rows).square().mean())
     made = loss(objective, batch)
-    total = masked_share * masked + (1 - masked_share) * unmasked + 10.0 * penalty
-    assert float(made.total) == pytest.approx(total, rel=1e-5)
+    weights = np.where(hidden_frames, masked_share, 1 - masked_share) * ~np.isnan(entropies)
+    mean = np.nansum(weights * entropies) / weights.sum()
+    assert made.count == pytest.approx(weights.sum())
+    assert float(made.total) / made.count == pytest.approx(mean + 10.0 * penalty, rel=1e-5)
     assert float(made.parts["cross_entropy"]) == pytest.approx(masked, rel=1e-5)
     assert float(made.parts["feature_penalty"]) == pytest.approx(penalty, rel=1e-5)
     assert float(made.parts["masked_accuracy"]) == pytest.approx(hits[hidden_frames].mean())
@@ -179,7 +177,7 @@ def test_a_batch_without_a_hidden_frame_is_a_finite_loss(masked_share, make_enco
         mask=MaskConfig(prob=0.0, min_spans=0),
         masked_share=masked_share,
     )
-    made = objective(make_batch([16_000]), np.random.default_rng(0))
+    made = objective(make_batch([16_000]), Draws(0, 0))
     assert torch.isfinite(made.total)
     assert all(torch.isfinite(part) for part in made.parts.values())
     made.total.backward()

@@ -9,9 +9,10 @@ from sklearn.cluster import MiniBatchKMeans
 
 from train.data.audio import PackedAudio
 from train.data.cuts import recording_cut, sorted_cuts
+from train.data.source import Recordings
 from train.errors import DataError
 from train.models.frontend import Mfcc
-from train.rounds import RoundConfig
+from train.objectives.hubert import RoundConfig
 from train.targets import kmeans
 from train.targets.kmeans import layer_units, mfcc_units
 from train.targets.units import IGNORED, Units
@@ -60,7 +61,7 @@ def assert_nearest(labels, frames, centres):
 
 def test_an_mfcc_unit_is_the_nearest_centre_of_each_frame(audio, centres):
     cuts, packed = audio
-    units = mfcc_units(cuts, packed, num_clusters=6, fit_frames=10_000, seed=0)
+    units = mfcc_units(Recordings(cuts, packed), num_clusters=6, fit_frames=10_000, seed=0)
     assert (units.rate_hz, units.num_clusters) == (100, 6)
     for row, length in enumerate(LENGTHS):
         frames = Mfcc()(torch.from_numpy(packed.waveform(f"clip{row}"))[None])[0].numpy()
@@ -76,7 +77,12 @@ def test_a_layer_unit_is_the_nearest_centre_of_that_layers_output(
     cuts, packed = audio
     encoder = make_encoder()
     units = layer_units(
-        cuts, packed, encoder.train(), layer=layer, num_clusters=5, fit_frames=10_000, seed=0
+        Recordings(cuts, packed),
+        encoder.train(),
+        layer=layer,
+        num_clusters=5,
+        fit_frames=10_000,
+        seed=0,
     )
     assert units.rate_hz == 50
     encoder.eval()
@@ -92,7 +98,9 @@ def test_the_seed_alone_decides_and_fewer_frames_may_be_fitted(audio, centres):
     cuts, packed = audio
 
     def labels(seed, fit_frames=50):
-        made = mfcc_units(cuts, packed, num_clusters=4, fit_frames=fit_frames, seed=seed)
+        made = mfcc_units(
+            Recordings(cuts, packed), num_clusters=4, fit_frames=fit_frames, seed=seed
+        )
         return np.concatenate([made.sequences[f"clip{row}"] for row in range(len(LENGTHS))])
 
     first = labels(3)
@@ -104,15 +112,22 @@ def test_the_seed_alone_decides_and_fewer_frames_may_be_fitted(audio, centres):
 
 @pytest.mark.parametrize("layer", [0, 3])
 def test_a_layer_that_the_encoder_lacks_is_refused(layer, audio, make_encoder):
-    cuts, packed = audio
+    source = Recordings(*audio)
     with pytest.raises(DataError, match=rf"layer must lie in \[1, 2\].* got {layer}"):
-        layer_units(cuts, packed, make_encoder(), layer=layer, num_clusters=5, fit_frames=9, seed=0)
+        layer_units(
+            source,
+            make_encoder(),
+            layer=layer,
+            num_clusters=5,
+            fit_frames=9,
+            seed=0,
+        )
 
 
 def test_too_few_frames_for_the_clusters_are_refused(audio):
     cuts, packed = audio
     with pytest.raises(DataError, match="227 frames cannot make 228 clusters"):
-        mfcc_units(cuts, packed, num_clusters=228, fit_frames=1_000, seed=0)
+        mfcc_units(Recordings(cuts, packed), num_clusters=228, fit_frames=1_000, seed=0)
 
 
 def test_a_round_that_fits_fewer_frames_than_clusters_is_refused():

@@ -1,0 +1,49 @@
+"""What several objectives share: the mask of a batch, and the penalty on large conv features."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..config import MaskConfig
+from ..data.batches import Batch
+from ..data.masking import span_mask
+from ..distributed import summed
+from ..models.wav2vec2_config import Wav2Vec2Config
+from ..seeding import Draws
+
+
+def num_frames(batch: Batch, config: Wav2Vec2Config) -> list[int]:
+    """Encoder frames of each row, padding left out."""
+    return [config.num_frames(length) for length in batch.num_samples]
+
+
+def frame_mask(
+    batch: Batch, config: Wav2Vec2Config, mask: MaskConfig, draws: Draws
+) -> NDArray[np.bool_]:
+    """Frames to hide: bool (batch, frames), never in the padding."""
+    return span_mask(
+        num_frames(batch, config),
+        mask_prob=mask.prob,
+        span=mask.span,
+        min_spans=mask.min_spans,
+        rng=draws.rows(batch.rows),
+    )
+
+
+def feature_penalty(conv_features: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Mean square of the conv features over every process's frames that are not padding.
+
+    Args:
+        conv_features: (batch, frames, channels), before any norm.
+        padding_mask: bool (batch, frames), True = padding, or None.
+
+    Returns:
+        a scalar; the mean over all processes, so that it is what one process would have found.
+    """
+    by_frame = conv_features.float().square().mean(-1)
+    if padding_mask is not None:
+        by_frame = by_frame.masked_fill(padding_mask, 0.0)
+        count = (~padding_mask).sum()
+    else:
+        count = by_frame.new_tensor(by_frame.numel())
+    return summed(by_frame.sum()) / summed(count.to(by_frame.dtype))

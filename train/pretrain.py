@@ -1,0 +1,120 @@
+"""Pretrain a teacher by any objective: one recipe, one run folder, one checkpoint."""
+
+import importlib
+import logging
+import pkgutil
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from . import objectives, run
+from .config import OneRoundRecipe, PretrainRecipe
+from .data.audio import PackedAudio
+from .data.corpus import read_corpus, usable
+from .data.source import Recordings
+from .distributed import first_process_first, joined
+from .errors import RecipeError
+from .models.checkpoints import digest
+from .nearest import nearest
+from .objectives.hubert import Recipe as HubertRecipe
+from .recipe import find_recipe, load_recipe
+from .rounds import train_rounds
+from .seeding import seeded
+from .teacher import new_encoder, train_teacher
+
+_log = logging.getLogger(__name__)
+
+
+def objective_names() -> list[str]:
+    """Every objective; a file's name is its own."""
+    names = (module.name for module in pkgutil.iter_modules(objectives.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def get_objective(name: str) -> ModuleType:
+    """The file of an objective, with its `Recipe`.
+
+    Raises:
+        RecipeError: there is none of that name; the nearest is named.
+    """
+    if name not in objective_names():
+        raise RecipeError(f"there is no objective {name!r}: {nearest(name, objective_names())}")
+    return importlib.import_module(f"{objectives.__name__}.{name}")
+
+
+def load_pretraining(name: str, folder: Path, overrides: Iterable[str] = ()) -> PretrainRecipe:
+    """Read a recipe of whatever objective it names; arguments and errors as for `load_recipe`."""
+    path = find_recipe(name, folder)
+    try:
+        objective = tomllib.loads(path.read_text(encoding="utf-8")).get("objective")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise RecipeError(f"{path} is not valid TOML: {fault}") from None
+    if not isinstance(objective, str):
+        raise RecipeError(
+            f"{path} does not pretrain: it has no objective, one of {', '.join(objective_names())}"
+        )
+    recipe: PretrainRecipe = load_recipe(name, get_objective(objective).Recipe, folder, overrides)
+    return recipe
+
+
+def pretrain(
+    recipe: PretrainRecipe, data: Path, out: Path, *, resume: bool, init: Path | None = None
+) -> Path:
+    """Train a teacher on unlabelled speech.
+
+    Args:
+        recipe: objective, sizes and rates.
+        data: a corpus; its train partition is used, labels are not.
+        out: the run folder.
+        resume: go on in a folder that was started with the same recipe.
+        init: a checkpoint to start from, of an encoder of the recipe's sizes.
+
+    Returns:
+        the teacher's checkpoint, `out/model`.
+
+    Raises:
+        TrainError: data, checkpoint or folder cannot be used, or training collapsed.
+    """
+    made_from: dict[str, Any] = {"data": data.resolve().name}
+    if init is not None:
+        made_from["init"] = digest(init)
+        new_encoder(recipe, init)  # a checkpoint that does not fit is told before anything starts
+    with joined():
+        with first_process_first():
+            run.check(out, recipe, resume=resume, **made_from)
+            corpus = read_corpus(data)
+            cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
+            # Whole, so that every step of the way from teacher to keywords shares one cache.
+            source = Recordings(cuts, PackedAudio.of(corpus, progress=True))
+            run.start(out, recipe, resume=resume, **made_from)
+        if not (out / "model").is_dir():
+            _train(recipe, source, out, init, made_from)
+        run.finish(out)
+    return out / "model"
+
+
+def _train(
+    recipe: PretrainRecipe,
+    source: Recordings,
+    out: Path,
+    init: Path | None,
+    provenance: dict[str, Any],
+) -> None:
+    if isinstance(recipe, HubertRecipe):
+        train_rounds(recipe, source, out, init=init, provenance=provenance)
+        return
+    assert isinstance(recipe, OneRoundRecipe)
+    encoder = new_encoder(recipe, init)
+    with seeded(recipe.seed):
+        objective = get_objective(recipe.objective).build(encoder, recipe)
+    train_teacher(
+        objective,
+        recipe,
+        source,
+        out,
+        out / "model",
+        updates=recipe.updates,
+        provenance=provenance,
+    )

@@ -17,6 +17,7 @@ from . import CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count, posterior
 from .folders import checkpoint_in, recipe_folder
 from .show import show
+from .verbs import convert, import_, prepare
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -121,6 +122,10 @@ def pretrain(
         Path | None,
         typer.Option(help="Checkpoint to start from, of the recipe's sizes."),
     ] = None,
+    units_from: Annotated[
+        Path | None,
+        typer.Option(help="HuBERT: teacher whose layer makes the units of a first round."),
+    ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -132,12 +137,13 @@ def pretrain(
 
     asked = load_pretraining(recipe, recipe_folder("train"), _overrides(set_, seed))
     source = None if init is None else checkpoint_in(init)
+    units = None if units_from is None else checkpoint_in(units_from)
     if dry_run:
         from .planning import pretraining
 
         show(pretraining(asked, data), as_json)
         return
-    model = run(asked, data, out, resume=resume, init=source)
+    model = run(asked, data, out, resume=resume, init=source, units_from=units)
     if rank() == 0:
         show({"teacher": str(model)}, as_json)
 
@@ -397,6 +403,11 @@ def demo(
     from .pipeline import run_demo
 
     run_demo(out, data=data, seed=seed, tell=typer.echo)
+
+
+app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
+app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
+app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:

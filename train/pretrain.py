@@ -60,7 +60,13 @@ def load_pretraining(name: str, folder: Path, overrides: Iterable[str] = ()) -> 
 
 
 def pretrain(
-    recipe: PretrainRecipe, data: Path, out: Path, *, resume: bool, init: Path | None = None
+    recipe: PretrainRecipe,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    init: Path | None = None,
+    units_from: Path | None = None,
 ) -> Path:
     """Train a teacher on unlabelled speech.
 
@@ -70,6 +76,7 @@ def pretrain(
         out: the run folder.
         resume: go on in a folder that was started with the same recipe.
         init: a checkpoint to start from, of an encoder of the recipe's sizes.
+        units_from: HuBERT alone: the checkpoint that makes a first round's `layer` units.
 
     Returns:
         the teacher's checkpoint, `out/model`.
@@ -77,7 +84,10 @@ def pretrain(
     Raises:
         TrainError: data, checkpoint or folder cannot be used, or training collapsed.
     """
+    _check_units(recipe, units_from)
     made_from: dict[str, Any] = {"data": data.resolve().name}
+    if units_from is not None:
+        made_from["units_from"] = digest(units_from)
     if init is not None:
         made_from["init"] = digest(init)
         new_encoder(recipe, init)  # a checkpoint that does not fit is told before anything starts
@@ -90,9 +100,24 @@ def pretrain(
             source = Recordings(cuts, PackedAudio.of(corpus, progress=True))
             run.start(out, recipe, resume=resume, **made_from)
         if not (out / "model").is_dir():
-            _train(recipe, source, out, init, made_from)
+            _train(recipe, source, out, init, units_from, made_from)
         run.finish(out)
     return out / "model"
+
+
+def _check_units(recipe: PretrainRecipe, units_from: Path | None) -> None:
+    """A first round of `layer` units needs the model they come from; nothing else has use for it.
+
+    Raises:
+        RecipeError: the two do not fit.
+    """
+    needed = isinstance(recipe, HubertRecipe) and recipe.rounds[0].units == "layer"
+    if needed != (units_from is not None):
+        raise RecipeError(
+            "the recipe's first round makes units of a layer: name the teacher with --units-from"
+            if needed
+            else "--units-from goes with a HuBERT recipe whose first round has units = 'layer'"
+        )
 
 
 def _train(
@@ -100,10 +125,13 @@ def _train(
     source: Recordings,
     out: Path,
     init: Path | None,
+    units_from: Path | None,
     provenance: dict[str, Any],
 ) -> None:
     if isinstance(recipe, HubertRecipe):
-        train_rounds(recipe, source, out, init=init, provenance=provenance)
+        train_rounds(
+            recipe, source, out, init=init, units_from=units_from, provenance=provenance
+        )
         return
     assert isinstance(recipe, OneRoundRecipe)
     encoder = new_encoder(recipe, init)

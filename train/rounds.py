@@ -18,7 +18,13 @@ _log = logging.getLogger(__name__)
 
 
 def train_rounds(
-    recipe: Recipe, source: Recordings, out: Path, *, init: Path | None, provenance: dict[str, Any]
+    recipe: Recipe,
+    source: Recordings,
+    out: Path,
+    *,
+    init: Path | None,
+    units_from: Path | None,
+    provenance: dict[str, Any],
 ) -> None:
     """Run every round that is not done yet; each starts anew, or from `init`.
 
@@ -27,9 +33,11 @@ def train_rounds(
         source: unlabelled audio.
         out: the run folder, claimed already.
         init: a checkpoint whose weights every round starts from; None: random ones.
+        units_from: the checkpoint whose layer makes the first round's units, where they are of a
+            layer.
         provenance: what the teacher is made from, in JSON values.
     """
-    previous: Path | None = None
+    previous = units_from
     for number, this in enumerate(recipe.rounds, start=1):
         folder = out / f"round{number}"
         model = out / "model" if number == len(recipe.rounds) else folder / "model"
@@ -68,9 +76,10 @@ def _units(
         "fit_frames": this.fit_frames,
         "seed": recipe.seed,
     }
-    if this.units == "mfcc" or previous is None:
+    if this.units == "mfcc":
         units = mfcc_units(source, **settings)
     else:
+        assert previous is not None, "checked before the run was claimed"
         encoder = load_encoder(previous)
         units = layer_units(source, encoder, layer=this.layer, **settings)
     units.save(path)

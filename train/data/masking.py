@@ -58,3 +58,47 @@ def span_mask(
         starts = own.choice(num_frames - width, size=num_spans, replace=False)
         frame_mask[row, (starts[:, None] + np.arange(width)).ravel()] = True
     return frame_mask
+
+
+def block_masks(
+    lengths: Sequence[int] | NDArray[np.int64],
+    *,
+    num_masks: int,
+    ratio: float,
+    span: int,
+    adjust: float,
+    rngs: Sequence[np.random.Generator],
+) -> NDArray[np.bool_]:
+    """Choose blocks of frames, several masks for each row, each hiding exactly its share.
+
+    Of T frames, int(T * (ratio + adjust) / span) blocks are drawn with replacement by their
+    centres; then frames are hidden or shown at random until int(T * ratio) are hidden.
+
+    Args:
+        lengths: valid frames of each row, padding not counted.
+        num_masks: masks of each row, one after the other in the result.
+        ratio: share that is hidden, in (0, 1).
+        span: frames of a block.
+        adjust: what overlaps of blocks cost, as a share.
+        rngs: one for each row.
+
+    Returns:
+        bool (rows * num_masks, frames), True where hidden. A row of one frame hides none.
+
+    Source: data2vec 2.0, arXiv:2212.07525, section 3.3; its reference code.
+    """
+    hidden = np.zeros((len(lengths) * num_masks, max(lengths, default=0)), dtype=np.bool_)
+    reach = np.arange(span) - span // 2
+    for row, (num_frames, rng) in enumerate(zip(map(int, lengths), rngs, strict=True)):
+        num_hidden = int(num_frames * ratio)
+        num_blocks = int(num_frames * (ratio + adjust) / span)
+        for number in range(num_masks):
+            mask = hidden[row * num_masks + number, :num_frames]
+            centres = rng.integers(0, num_frames, size=num_blocks)
+            mask[np.clip(centres[:, None] + reach, 0, num_frames - 1)] = True
+            surplus = int(mask.sum()) - num_hidden
+            if surplus > 0:
+                mask[rng.choice(np.nonzero(mask)[0], surplus, replace=False)] = False
+            elif surplus < 0:
+                mask[rng.choice(np.nonzero(~mask)[0], -surplus, replace=False)] = True
+    return hidden

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .alibi import Alibi
+from .cpu_training import Dropout
 from .layers import PositionalConv, PositionalConvStack, TransformerLayer
 from .wav2vec2_config import Wav2Vec2Config
 
@@ -45,7 +46,7 @@ class ContextNetwork(nn.Module):
         self.config = config
         self.pos_conv = _positions(config)
         self.norm = nn.LayerNorm(config.embed_dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.alibi = Alibi(config.num_heads[0]) if config.alibi else None
         self.layers = nn.ModuleList(
             TransformerLayer(
@@ -81,7 +82,7 @@ class ContextNetwork(nn.Module):
         """
         if padding_mask is not None:
             projected = projected.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-        hidden = projected + self.pos_conv(projected)
+        hidden = projected + self.pos_conv(projected, padding_mask)
         if visible is not None:
             places = visible.places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, places)

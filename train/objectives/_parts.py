@@ -1,5 +1,7 @@
 """What several objectives share: the mask of a batch, and the penalty on large conv features."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -8,6 +10,7 @@ from ..config import MaskConfig
 from ..data.batches import Batch
 from ..data.masking import span_mask
 from ..distributed import summed
+from ..errors import CollapseError
 from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
 
@@ -47,3 +50,18 @@ def feature_penalty(conv_features: Tensor, padding_mask: Tensor | None) -> Tenso
     else:
         count = by_frame.new_tensor(by_frame.numel())
     return summed(by_frame.sum()) / summed(count.to(by_frame.dtype))
+
+
+def check_spread(metrics: Mapping[str, float], update: int) -> None:
+    """Refuse to go on where targets or predictions hardly differ from frame to frame.
+
+    Raises:
+        CollapseError: below what the reference allows.
+    """
+    for name, least in (("target_std", 0.1), ("prediction_std", 0.01)):
+        if metrics.get(name, least) < least:
+            raise CollapseError(
+                f"{name} is {metrics[name]:.2g} at update {update}, below {least}: the model says "
+                "the same of every frame. Lower optimizer.learning_rate, warm up longer, or give "
+                "more audio to an update, and start anew"
+            )

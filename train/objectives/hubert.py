@@ -24,7 +24,8 @@ class RoundConfig:
     """One round: where its units come from and how long it trains."""
 
     units: Literal["mfcc", "layer"]
-    """`mfcc`: 39-dimensional MFCCs at 100 Hz; `layer`: a layer of the round before."""
+    """`mfcc`: 39-dimensional MFCCs at 100 Hz; `layer`: a layer of the round before, or in the
+    first round of another teacher, --units-from."""
     layer: int = 6
     """Which one, counted from 1; HuBERT Base takes the 6th."""
     num_clusters: int
@@ -69,8 +70,8 @@ class Recipe(PretrainRecipe):
             )
         if not 0.0 < self.masked_share <= 1.0:
             raise ValueError(f"masked_share must lie in (0, 1], got {self.masked_share}")
-        if not self.rounds or self.rounds[0].units != "mfcc":
-            raise ValueError("rounds must hold one or more, the first with units = 'mfcc'")
+        if not self.rounds:
+            raise ValueError("rounds must hold one or more")
 
 
 class Hubert(Objective):

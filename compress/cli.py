@@ -17,7 +17,7 @@ from . import CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count, posterior
 from .folders import checkpoint_in, recipe_folder
 from .show import show
-from .verbs import convert, import_, prepare
+from .verbs import convert, import_, prepare, report
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -126,6 +126,10 @@ def pretrain(
         Path | None,
         typer.Option(help="HuBERT: teacher whose layer makes the units of a first round."),
     ] = None,
+    tflops: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="With --dry-run: what a GPU sustains, in TFLOP/s."),
+    ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -141,7 +145,7 @@ def pretrain(
     if dry_run:
         from .planning import pretraining
 
-        show(pretraining(asked, data), as_json)
+        show(pretraining(asked, data, tflops=tflops), as_json)
         return
     model = run(asked, data, out, resume=resume, init=source, units_from=units)
     if rank() == 0:
@@ -408,6 +412,7 @@ def demo(
 app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
+app.command("report", epilog=report.EXAMPLE)(report.report)
 
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:

@@ -4,25 +4,24 @@ import importlib
 import logging
 import pkgutil
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from . import objectives, run
 from .config import OneRoundRecipe, PretrainRecipe
-from .data.audio import PackedAudio
-from .data.corpus import read_corpus, usable
-from .data.source import Recordings
-from .distributed import first_process_first, joined
+from .data.source import Source, open_source
+from .distributed import first_process_first, joined, rank
 from .errors import RecipeError
 from .models.checkpoints import digest
 from .nearest import nearest
 from .objectives.hubert import Recipe as HubertRecipe
 from .recipe import find_recipe, load_recipe
+from .report import write_report
 from .rounds import train_rounds
 from .seeding import seeded
-from .teacher import new_encoder, train_teacher
+from .teacher import new_encoder, take_heads, train_teacher
 
 _log = logging.getLogger(__name__)
 
@@ -94,14 +93,14 @@ def pretrain(
     with joined():
         with first_process_first():
             run.check(out, recipe, resume=resume, **made_from)
-            corpus = read_corpus(data)
-            cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
-            # Whole, so that every step of the way from teacher to keywords shares one cache.
-            source = Recordings(cuts, PackedAudio.of(corpus, progress=True))
+            source = open_source(data, min_seconds=recipe.batch.min_seconds)
             run.start(out, recipe, resume=resume, **made_from)
-        if not (out / "model").is_dir():
-            _train(recipe, source, out, init, units_from, made_from)
+        trained = (out / "model").is_dir()
+        if not trained:
+            train_from(recipe, source, out, init=init, units_from=units_from, provenance=made_from)
         run.finish(out)
+        if rank() == 0 and not (trained and (out / "report.html").is_file()):
+            write_report(out, out / "report.html")
     return out / "model"
 
 
@@ -120,23 +119,34 @@ def _check_units(recipe: PretrainRecipe, units_from: Path | None) -> None:
         )
 
 
-def _train(
+def train_from(
     recipe: PretrainRecipe,
-    source: Recordings,
+    source: Source,
     out: Path,
-    init: Path | None,
-    units_from: Path | None,
-    provenance: dict[str, Any],
+    *,
+    provenance: Mapping[str, Any],
+    init: Path | None = None,
+    units_from: Path | None = None,
 ) -> None:
+    """Train a teacher on audio from anywhere, into `out/model`.
+
+    Args:
+        recipe: objective, sizes and rates.
+        source: unlabelled audio.
+        out: the run folder.
+        provenance: what the teacher is made from, in JSON values.
+        init: as for `pretrain`.
+        units_from: as for `pretrain`.
+    """
     if isinstance(recipe, HubertRecipe):
-        train_rounds(
-            recipe, source, out, init=init, units_from=units_from, provenance=provenance
-        )
+        train_rounds(recipe, source, out, init=init, units_from=units_from, provenance=provenance)
         return
     assert isinstance(recipe, OneRoundRecipe)
     encoder = new_encoder(recipe, init)
     with seeded(recipe.seed):
         objective = get_objective(recipe.objective).build(encoder, recipe)
+    if init is not None:
+        take_heads(objective, recipe.objective, init)
     train_teacher(
         objective,
         recipe,

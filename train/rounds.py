@@ -1,30 +1,32 @@
 """HuBERT in rounds: make units, train on them, make better units from what was trained."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from . import run
-from .data.source import Recordings
+from .data.source import Source
 from .distributed import first_process_first
 from .models.wav2vec2 import load_encoder
 from .objectives.hubert import Hubert, Recipe, RoundConfig
 from .seeding import seeded
+from .targets import purity
 from .targets.kmeans import layer_units, mfcc_units
 from .targets.units import Units
-from .teacher import new_encoder, train_teacher
+from .teacher import new_encoder, take_heads, train_teacher
 
 _log = logging.getLogger(__name__)
 
 
 def train_rounds(
     recipe: Recipe,
-    source: Recordings,
+    source: Source,
     out: Path,
     *,
     init: Path | None,
     units_from: Path | None,
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
 ) -> None:
     """Run every round that is not done yet; each starts anew, or from `init`.
 
@@ -45,9 +47,12 @@ def train_rounds(
             _log.info("round %d of %d: %s units", number, len(recipe.rounds), this.units)
             with first_process_first():
                 units = _units(recipe, this, source, previous, folder / "units.npz")
+                purity.note(units, source, folder / "units.json")
             encoder = new_encoder(recipe, init)
             with seeded(recipe.seed):
                 objective = Hubert(encoder, recipe, units)
+            if init is not None:
+                take_heads(objective, recipe.objective, init)
             train_teacher(
                 objective,
                 recipe,
@@ -64,7 +69,7 @@ def train_rounds(
 def _units(
     recipe: Recipe,
     this: RoundConfig,
-    source: Recordings,
+    source: Source,
     previous: Path | None,
     path: Path,
 ) -> Units:

@@ -1,5 +1,6 @@
 """One teacher: its encoder's first weights, its training, its checkpoint."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 from . import run
 from .config import PretrainRecipe
 from .data.source import Source
-from .distributed import first_process_first
+from .distributed import rank, wait_for_all
 from .errors import RecipeError
 from .learner import Learner
+from .models.checkpoints import load_objective
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
 from .objectives import Objective
+from .placement import whole
 from .seeding import seeded
+
+_log = logging.getLogger(__name__)
+
+_ENCODER, _TEACHER = "encoder.", "teacher."
 
 _SIZES = (
     "conv_layers", "conv_norm", "conv_bias", "normalize_waveform", "embed_dim", "num_heads",
@@ -46,6 +53,25 @@ def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Wav2Vec2Encoder:
     return encoder
 
 
+def take_heads(objective: Objective, name: str, init: Path) -> None:
+    """Start an objective's heads from a checkpoint that was trained by the same one.
+
+    A tensor of another shape stays random: the next round's units are others.
+    """
+    stored = load_objective(init)
+    if stored is None or stored[0] != name:
+        return
+    wanted = _heads(objective.state_dict())
+    fitting = {
+        key: tensor
+        for key, tensor in stored[1].items()
+        if key in wanted and wanted[key].shape == tensor.shape
+    }
+    objective.load_state_dict(fitting, strict=False)
+    if left := sorted(wanted.keys() - fitting.keys()):
+        _log.info("random, because %s has none that fit: %s", init, ", ".join(left))
+
+
 def train_teacher(
     objective: Objective,
     recipe: PretrainRecipe,
@@ -67,15 +93,23 @@ def train_teacher(
         updates: optimizer steps.
         provenance: what the teacher is made from, in JSON values.
     """
-    encoder = objective.encoder
-    assert isinstance(encoder, Wav2Vec2Encoder)
     learner = Learner(objective, recipe.optimizer, updates=updates, seed=recipe.seed)
     run.fit(learner, source, recipe.batch, recipe.log, folder, devices=recipe.devices)
-    with first_process_first():
-        if not model.is_dir():
-            save_encoder(
-                model,
-                recipe.encoder,
-                encoder.state_dict(),
-                provenance={"objective": recipe.objective, "seed": recipe.seed, **provenance},
-            )
+    state = whole(objective.state_dict(), keep=rank() == 0)
+    if rank() == 0:
+        made_from = {"objective": recipe.objective, "seed": recipe.seed, **provenance}
+        encoder = {
+            name.removeprefix(_ENCODER): tensor
+            for name, tensor in state.items()
+            if name.startswith(_ENCODER)
+        }
+        heads = recipe.objective, _heads(state)
+        save_encoder(model, recipe.encoder, encoder, provenance=made_from, objective=heads)
+    wait_for_all()
+
+
+def _heads(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What an objective keeps beside its encoder; a teacher that follows it starts from it."""
+    return {
+        name: tensor for name, tensor in state.items() if not name.startswith((_ENCODER, _TEACHER))
+    }

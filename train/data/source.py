@@ -1,8 +1,9 @@
 """Where a run's audio comes from: everything that training asks of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 from lhotse import CutSet
 from torch.utils.data import IterableDataset
@@ -10,11 +11,17 @@ from torch.utils.data import IterableDataset
 from ..config import BatchConfig
 from ..distributed import rank, world_size
 from .audio import PackedAudio, Waveform
-from .batches import Batch, Batches, Share
+from .batches import Batch, Batches, FixedBatches, Share
+from .corpus import read_corpus, usable
+from .shards import holds_shards
+from .stream import ShardedRecordings
 
 
 class Source(Protocol):
     """Audio as an endless stream of batches, and once from end to end."""
+
+    fits_memory: ClassVar[bool]
+    """Whether features of every recording may be kept at once."""
 
     def batches(self, config: BatchConfig, *, seed: int, start_step: int) -> IterableDataset[Batch]:
         """This process's passes of every update from `start_step` on."""
@@ -22,11 +29,15 @@ class Source(Protocol):
     def waveforms(self) -> Iterator[tuple[str, Waveform]]:
         """Every recording once, in a stable order: its id and (samples,) float32 at 16 kHz."""
 
+    def whole(self, batch_size: int) -> Iterable[Batch]:
+        """Every recording once and uncropped, in a stable order, so many at a time."""
+
 
 @dataclass(frozen=True)
 class Recordings:
     """A corpus that is decoded on disk."""
 
+    fits_memory: ClassVar[bool] = True
     cuts: CutSet
     """What is read of it."""
     packed: PackedAudio
@@ -49,3 +60,25 @@ class Recordings:
         """In the set's order."""
         for cut_id in self.cuts.ids:
             yield cut_id, self.packed.waveform(cut_id)
+
+    def whole(self, batch_size: int) -> FixedBatches:
+        """By length, for little padding."""
+        return FixedBatches(self.cuts, self.packed, batch_size)
+
+
+def open_source(data: Path, *, min_seconds: float) -> Source:
+    """A corpus of whatever kind: tar shards are read as a stream, everything else is decoded.
+
+    Args:
+        data: a folder of recordings or of shards, or a shards.json.
+        min_seconds: shorter recordings are left out.
+
+    Raises:
+        DataError: nothing of use there.
+    """
+    if holds_shards(data):
+        return ShardedRecordings.of(data, min_seconds)
+    corpus = read_corpus(data)
+    cuts = usable(corpus, partition="train", min_seconds=min_seconds)
+    # Whole, so that every step of the way from teacher to keywords shares one cache.
+    return Recordings(cuts, PackedAudio.of(corpus, progress=True))

@@ -1,4 +1,8 @@
-"""Checkpoints are folders: `config.json` says what it is, `model.safetensors` holds tensors."""
+"""Checkpoints are folders: `config.json` says what it is, `model.safetensors` holds tensors.
+
+What only pretraining needs (a quantizer, a label table) lies beside them in
+`objective.safetensors`, and `"objective"` in config.json names what it belongs to.
+"""
 
 import hashlib
 import json
@@ -28,25 +32,52 @@ def digest(folder: Path) -> str:
         raise TrainError(f"{folder} is not a checkpoint: {fault.strerror}") from None
 
 
-def save_checkpoint(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def check_place(folder: Path) -> None:
+    """Make sure that a checkpoint may take the place of `folder`.
+
+    Raises:
+        TrainError: what is there is no checkpoint, and would be lost.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict) or "family" not in config:
+        raise TrainError(f"{folder} is there and is no checkpoint to replace; choose another place")
+
+
+def save_checkpoint(
+    folder: Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    objective: tuple[str, Mapping[str, Tensor]] | None = None,
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         folder: becomes the checkpoint; an older one is replaced.
         config: JSON values, with `family` naming what reads it back.
         state: tensors by name.
+        objective: name and tensors of what the model was pretrained by.
 
     Raises:
         TrainError, OSError: the disk is full; an older checkpoint is left as it was.
     """
+    files = {"model.safetensors": state}
+    if objective is not None:
+        config = {**config, "objective": objective[0]}
+        files["objective.safetensors"] = objective[1]
     with replacing_folder(folder) as temporary:
         text = json.dumps(config, indent=2) + "\n"
         (temporary / "config.json").write_text(text, encoding="utf-8")
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        try:
-            save_file(tensors, temporary / "model.safetensors")
-        except SafetensorError as fault:  # a full disk, in the library's own family
-            raise TrainError(f"the checkpoint {folder} cannot be written: {fault}") from None
+        for file, named in files.items():
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+            try:
+                save_file(tensors, temporary / file)
+            except SafetensorError as fault:  # a full disk, in the library's own family
+                raise TrainError(f"the checkpoint {folder} cannot be written: {fault}") from None
 
 
 def load_config(folder: Path, family: str, *needed: str) -> dict[str, Any]:
@@ -81,8 +112,24 @@ def load_checkpoint(
         TrainError: there is none, it is damaged, or it is of another family.
     """
     config = load_config(folder, family, *needed)
+    return config, _tensors(folder, "model.safetensors")
+
+
+def load_objective(folder: Path, family: str = "wav2vec2") -> tuple[str, dict[str, Tensor]] | None:
+    """What a checkpoint's model was pretrained by: its name and tensors; None: not stored.
+
+    Raises:
+        TrainError: there is no checkpoint, it is damaged, or of another family.
+    """
+    name = load_config(folder, family).get("objective")
+    if name is None:
+        return None
+    return str(name), _tensors(folder, "objective.safetensors")
+
+
+def _tensors(folder: Path, file: str) -> dict[str, Tensor]:
     try:
-        return config, load_file(folder / "model.safetensors")
+        return load_file(folder / file)
     except (OSError, SafetensorError) as fault:
         raise TrainError(f"the checkpoint {folder} is damaged: {fault}") from None
 

@@ -44,6 +44,8 @@ class ContextNetwork(nn.Module):
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.config = config
+        self.layer_draws: torch.Generator | None = None
+        """Decides which layers layerdrop skips; None: torch's own generator."""
         self.pos_conv = _positions(config)
         self.norm = nn.LayerNorm(config.embed_dim)
         self.dropout = Dropout(config.dropout)
@@ -110,7 +112,9 @@ class ContextNetwork(nn.Module):
         hidden_states, ffn_outputs = [hidden], []
         # Drawn at once and on the CPU: the step does not wait for a device.
         drops = (
-            torch.rand(len(self.layers)).tolist() if self.training and self.config.layerdrop else ()
+            torch.rand(len(self.layers), generator=self.layer_draws).tolist()
+            if self.training and self.config.layerdrop
+            else ()
         )
         for index, layer in enumerate(self.layers):
             if drops and drops[index] <= self.config.layerdrop:

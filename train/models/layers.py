@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import cpu_training
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention with separate, biased projections.
@@ -20,10 +22,10 @@ class SelfAttention(nn.Module):
         self.head_dim = head_dim
         self.dropout = dropout
         inner_dim = num_heads * head_dim
-        self.q_proj = nn.Linear(embed_dim, inner_dim)
-        self.k_proj = nn.Linear(embed_dim, inner_dim)
-        self.v_proj = nn.Linear(embed_dim, inner_dim)
-        self.out_proj = nn.Linear(inner_dim, embed_dim)
+        self.q_proj = cpu_training.Linear(embed_dim, inner_dim)
+        self.k_proj = cpu_training.Linear(embed_dim, inner_dim)
+        self.v_proj = cpu_training.Linear(embed_dim, inner_dim)
+        self.out_proj = cpu_training.Linear(inner_dim, embed_dim)
 
     def forward(self, hidden: Tensor, attend: Tensor | None) -> Tensor:
         """Mix frames.
@@ -42,16 +44,35 @@ class SelfAttention(nn.Module):
             # (batch, heads, frames, head_dim)
             return projected.view(batch, frames, -1, self.head_dim).transpose(1, 2)
 
-        mixed = functional.scaled_dot_product_attention(
-            heads(self.q_proj(hidden)),
-            heads(self.k_proj(hidden)),
-            heads(self.v_proj(hidden)),
-            attn_mask=attend,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        query = heads(self.q_proj(hidden))
+        key = heads(self.k_proj(hidden))
+        value = heads(self.v_proj(hidden))
+        if self.training and self.dropout and hidden.device.type == "cpu":
+            mixed = self._attend_with_dropout(query, key, value, attend)
+        else:
+            mixed = functional.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=attend,
+                dropout_p=self.dropout if self.training else 0.0,
+            )
         mixed = mixed.transpose(1, 2).reshape(batch, frames, -1)  # (batch, frames, inner_dim)
         projected: Tensor = self.out_proj(mixed)
         return projected
+
+    def _attend_with_dropout(
+        self, query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None
+    ) -> Tensor:
+        """What torch's function does too, which has no fused form with dropout on a CPU."""
+        scores = query * self.head_dim**-0.5 @ key.transpose(2, 3)
+        if attend is not None:
+            lowest = torch.finfo(scores.dtype).min
+            if attend.dtype == torch.bool:
+                scores = scores.masked_fill(~attend, lowest)
+            else:  # a row without a key must not become a number that spoils every weight
+                scores = (scores + attend).clamp_min(lowest)
+        return cpu_training.dropout(scores.softmax(-1), self.dropout) @ value
 
 
 class FeedForward(nn.Module):
@@ -59,9 +80,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, embed_dim: int, ffn_dim: int, dropout: float) -> None:
         super().__init__()
-        self.up = nn.Linear(embed_dim, ffn_dim)
-        self.down = nn.Linear(ffn_dim, embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.up = cpu_training.Linear(embed_dim, ffn_dim)
+        self.down = cpu_training.Linear(ffn_dim, embed_dim)
+        self.dropout = cpu_training.Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, frames, embed_dim) to the same shape."""
@@ -89,7 +110,7 @@ class TransformerLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.ffn = FeedForward(embed_dim, ffn_dim, activation_dropout)
         self.ffn_norm = nn.LayerNorm(embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = cpu_training.Dropout(dropout)
         self.pre_norm = pre_norm
 
     def forward(self, hidden: Tensor, attend: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -127,24 +148,49 @@ class ConvBlock(nn.Module):
         self.norm = norm
 
     def forward(self, signal: Tensor) -> Tensor:
-        """(batch, in_channels, 1, time) to (batch, channels, 1, shorter time).
+        """(batch, time, in_channels) to (batch, shorter time, channels).
 
-        The extra axis lets the tensors lie channels-last in memory: a norm over channels and the
-        GELU behind it then run on contiguous rows. Transposing around each norm instead makes a
-        training step of the extractor take more than twice as long.
+        Time comes before channels: a norm over channels and the GELU then run on contiguous rows.
         """
-        signal = functional.conv2d(
-            signal.contiguous(memory_format=torch.channels_last),
-            self.conv.weight.unsqueeze(2),
-            self.conv.bias,
-            stride=(1, *self.conv.stride),
-        )
-        if isinstance(self.norm, nn.LayerNorm):
-            rows = functional.gelu(self.norm(signal.permute(0, 2, 3, 1)))
-            return rows.permute(0, 3, 1, 2)
-        if self.norm is not None:
+        conv = self.conv
+        fast = self.training and cpu_training.multiplies(signal)
+        if fast and signal.shape[2] > 1:  # a waveform's windows are too narrow for products
+            signal = cpu_training.strided_conv(signal, conv.weight, conv.stride[0])
+            if conv.bias is not None:
+                signal = signal + conv.bias
+        else:
+            signal = _channels_last_conv(signal, conv)
+        if isinstance(self.norm, nn.GroupNorm):
+            if fast:
+                return cpu_training.time_norm_gelu(
+                    signal, self.norm.weight, self.norm.bias, self.norm.eps
+                )
+            signal = self.norm(_as_image(signal)).squeeze(2).transpose(1, 2)
+        elif self.norm is not None:
             signal = self.norm(signal)
         return functional.gelu(signal)
+
+
+def _channels_last_conv(signal: Tensor, conv: nn.Conv1d) -> Tensor:
+    """(batch, time, in_channels) to (batch, time, channels), as an image that is one pixel high.
+
+    Only images may lie channels-last in memory, and torch's CPU convolutions prefer that.
+    """
+    mixed = functional.conv2d(
+        _as_image(signal),
+        # copied once here instead of in every pass
+        conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
+        conv.bias,
+        stride=(1, conv.stride[0]),
+        padding=(0, conv.padding[0]),  # type: ignore[arg-type]
+        groups=conv.groups,
+    )
+    return mixed.squeeze(2).transpose(1, 2)
+
+
+def _as_image(signal: Tensor) -> Tensor:
+    """(batch, time, channels) to (batch, channels, 1, time), where it lies."""
+    return signal.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 class PositionalConv(nn.Module):
@@ -161,12 +207,15 @@ class PositionalConv(nn.Module):
         self.surplus = 1 - kernel % 2
         """An even kernel with padding on both sides gives one frame too many."""
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(batch, frames, embed_dim) to the embedding to add, of the same shape."""
-        positions = self.conv(hidden.transpose(1, 2))
+    def forward(self, hidden: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(batch, frames, embed_dim), zeros in the padding, to the embedding to add.
+
+        One convolution reads what it is given: `padding_mask` is for the stack below.
+        """
+        positions = _channels_last_conv(hidden, self.conv)
         if self.surplus:
-            positions = positions[:, :, : -self.surplus]
-        return functional.gelu(positions).transpose(1, 2)
+            positions = positions[:, : -self.surplus]
+        return functional.gelu(positions)
 
 
 class PositionalConvStack(nn.Module):
@@ -180,13 +229,19 @@ class PositionalConvStack(nn.Module):
         )
         self.surplus = 1 - kernel % 2
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(batch, frames, embed_dim) to the embedding to add, of the same shape."""
+    def forward(self, hidden: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(batch, frames, embed_dim) to the embedding to add, of the same shape.
+
+        Padding, True in bool (batch, frames), is zeroed before every convolution, not before the
+        first alone as in fairseq and transformers: there it leaks into the frames beside it.
+        """
         for conv in self.convs:
             positions = conv(hidden.transpose(1, 2)).transpose(1, 2)
             if self.surplus:
                 positions = positions[:, : -self.surplus]
             hidden = functional.gelu(functional.layer_norm(positions, positions.shape[-1:]))
+            if padding_mask is not None:
+                hidden = hidden.masked_fill(padding_mask.unsqueeze(-1), 0.0)
         return hidden
 
 

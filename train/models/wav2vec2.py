@@ -17,6 +17,7 @@ from torch.nn import functional
 from ..recipe import check
 from .checkpoints import load_checkpoint, restore, save_checkpoint
 from .context import ContextNetwork, ContextOutput
+from .cpu_training import Dropout
 from .layers import ConvBlock, scale_gradient
 from .wav2vec2_config import Wav2Vec2Config
 
@@ -66,7 +67,7 @@ class Wav2Vec2Encoder(ContextNetwork):
         channels = config.conv_layers[-1].channels
         self.feature_norm = nn.LayerNorm(channels)
         self.feature_projection = nn.Linear(channels, config.embed_dim)
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
 
     def forward(
         self,
@@ -110,10 +111,10 @@ class Wav2Vec2Encoder(ContextNetwork):
 
     def extract(self, waveform: Tensor) -> Tensor:
         """Waveform (batch, samples) to conv features (batch, frames, channels)."""
-        signal = waveform[:, None, None, :]  # (batch, channels, 1, time)
+        signal = waveform.unsqueeze(2)  # (batch, time, channels)
         for block in self.feature_extractor:
             signal = block(signal)
-        return scale_gradient(signal, self.config.feature_grad_mult).squeeze(2).transpose(1, 2)
+        return scale_gradient(signal, self.config.feature_grad_mult)
 
     def padding_mask(self, lengths: Tensor | None, num_frames: int) -> Tensor | None:
         """Which frames hold padding: bool (batch, num_frames); None where nothing does."""
@@ -130,14 +131,23 @@ def save_encoder(
     state: Mapping[str, Tensor],
     *,
     provenance: Mapping[str, Any],
+    objective: tuple[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
-    """Write an encoder's checkpoint; `provenance` says in JSON values what it was made from."""
+    """Write an encoder's checkpoint.
+
+    Args:
+        folder: becomes the checkpoint; an older one is replaced.
+        config: the encoder's.
+        state: its tensors.
+        provenance: says in JSON values what it was made from.
+        objective: name and tensors of what it was pretrained by, for `load_objective`.
+    """
     record = {
         "family": "wav2vec2",
         "encoder": dataclasses.asdict(config),
         "provenance": provenance,
     }
-    save_checkpoint(folder, record, state)
+    save_checkpoint(folder, record, state, objective)
 
 
 def load_encoder(folder: Path) -> Wav2Vec2Encoder:

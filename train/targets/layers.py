@@ -58,10 +58,10 @@ def spread(frames: Tensor) -> Tensor:
         frames: (frames, channels), 2 or more over all processes.
 
     Returns:
-        a scalar.
+        a scalar; NaN for fewer frames, which tell nothing.
     """
     values = frames.float()
     count = summed(values.new_tensor(float(len(values))))
     mean = summed(values.sum(0)) / count
-    variance = summed((values - mean).square().sum(0)) / (count - 1).clamp_min(1.0)
+    variance = summed((values - mean).square().sum(0)) / (count - 1).clamp_min(0.0)
     return torch.sqrt(variance + 1e-6).mean()

@@ -3,16 +3,26 @@
 Source: HuBERT, arXiv:2106.07447, section 4.3.
 """
 
+import dataclasses
+import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.atomic import replacing_file
+
 from ..data.cuts import SAMPLE_RATE
 from ..data.phones import Phone
+from ..data.source import Recordings, Source
+from ..distributed import rank
 from ..models.frontend import WINDOW_SAMPLES
 from .units import Units
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,30 @@ def measure(units: Units, alignments: Mapping[str, Sequence[Phone]]) -> Quality 
     )
     counts = contingency(pairs, units.num_clusters)
     return quality(counts, num_clusters=units.num_clusters) if counts.size else None
+
+
+def note(units: Units, source: Source, path: Path) -> None:
+    """Log and write how good units are, where the source's recordings have phone alignments.
+
+    Args:
+        units: of the source.
+        source: recordings; shards tell no phones.
+        path: becomes a JSON object; an older one is left as it is.
+    """
+    if rank() != 0 or path.is_file() or not isinstance(source, Recordings):
+        return
+    found = measure(units, alignments_of(source.cuts))
+    if found is None:
+        return
+    _log.info(
+        "units: phone purity %.3f, cluster purity %.3f, PNMI %.3f over %d frames",
+        found.phone_purity,
+        found.cluster_purity,
+        found.pnmi,
+        found.frames,
+    )
+    with replacing_file(path) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(found)) + "\n", encoding="utf-8")
 
 
 def alignments_of(cuts: Iterable) -> dict[str, list[Phone]]:

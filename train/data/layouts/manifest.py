@@ -1,4 +1,7 @@
-"""A folder with a manifest.csv: path, label or text, speaker, split, duration."""
+"""A folder with a manifest.csv: path, label or text, speaker, split, duration.
+
+A phones.jsonl beside it aligns recordings with their phones.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ...errors import DataError
+from .. import phones
 from ..cuts import PARTITIONS, duration_of, hashed_share, recording_cut, sorted_cuts
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
+    from lhotse import CutSet, MonoCut
 
 NAME = "manifest.csv"
 _ALIASES = {
@@ -50,7 +54,8 @@ def read(root: Path) -> CutSet:
 
     Raises:
         DataError: no path column; a path that is missing, leaves the folder or is there twice;
-            an unknown split; a duration that is no positive number; a manifest without rows.
+            an unknown split; a duration that is no positive number; a manifest without rows; a
+            line of phones.jsonl that cannot be right.
     """
     rows = list(_rows(root / NAME))
     if not rows:
@@ -69,7 +74,20 @@ def read(root: Path) -> CutSet:
                 speaker=row.speaker,
             )
         )
+    if (root / phones.NAME).is_file():
+        _align(cuts, root / phones.NAME)
     return sorted_cuts(cuts)
+
+
+def _align(cuts: list[MonoCut], path: Path) -> None:
+    """Put phones into the supervisions of the cuts that have some."""
+    from lhotse.supervision import AlignmentItem
+
+    found = phones.read_phones(path, {cut.id: cut.duration for cut in cuts})
+    for cut in cuts:
+        if cut.id in found:
+            items = [AlignmentItem(*phone) for phone in found[cut.id]]
+            cut.supervisions = [cut.supervisions[0].with_alignment("phone", items)]
 
 
 def _rows(manifest: Path) -> Iterator[_Row]:

@@ -66,13 +66,18 @@ def _sizes(subnet: Subnet) -> dict[str, Any]:
     return {"depth": subnet.depth, **sizes}
 
 
-def pretraining(recipe: "PretrainRecipe", data: Path) -> dict[str, Any]:
-    """A teacher's size, its data and its rounds."""
+def pretraining(
+    recipe: "PretrainRecipe", data: Path, *, tflops: float | None = None
+) -> dict[str, Any]:
+    """A teacher's size, its data, its rounds, and what they will take at `tflops` for a GPU."""
+    from .costing import pretraining_cost
+
     return {
         "encoder_params": _encoder_params(recipe.encoder),
         **_corpus(data, recipe.batch.min_seconds),
         "training": _training(recipe),
         "seconds_of_audio_per_update": recipe.batch.seconds,
+        **pretraining_cost(recipe, tflops),
     }
 
 

@@ -1,7 +1,7 @@
 """The run folder: what was asked, what was measured, and where to go on from.
 
 run/config.json      the whole recipe, seed, versions, commit
-run/metrics.jsonl    one line each log interval
+run/metrics.jsonl    one line each log interval; what else is watched: watching.py
 run/state/last.ckpt  Lightning's state, while the run lasts
 run/model/           the checkpoint, once the run is done
 """
@@ -15,29 +15,29 @@ import platform
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import distributed
 from torch.utils.data import DataLoader
 
 from runtime.atomic import replacing_file
 
 from .config import BatchConfig, DeviceConfig, LogConfig
 from .data.source import Source
-from .distributed import world_size
+from .distributed import from_first, rank, world_size
 from .errors import TrainError
 from .learner import Learner
+from .placement import placement
+from .watching import watchers
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _VERSIONED = ("torch", "lightning", "lhotse", "numpy", "otolite")
 
 
 def check(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None:
-    """Make sure that a run folder can be claimed, and write nothing.
+    """Make sure that a run folder can be claimed, and write nothing; one of several processes does.
 
     Args:
         folder: may be missing.
@@ -56,6 +56,8 @@ def check(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
     Raises:
         TrainError: the folder is in use by another run, or was started with another recipe.
     """
+    if rank() != 0:
+        return
     path = folder / "config.json"
     asked = {"recipe": _plain(recipe), "from": _plain(provenance)}
     if path.is_file():
@@ -88,7 +90,7 @@ def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
     """
     check(folder, recipe, resume=resume, **provenance)
     path = folder / "config.json"
-    if path.is_file():
+    if rank() != 0 or path.is_file():
         return
     asked = {"recipe": _plain(recipe), "from": _plain(provenance)}
     versions = {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()}
@@ -117,12 +119,17 @@ def fit(
         devices: precision and strategy.
 
     Raises:
+        TrainError: several processes that have not joined.
         KeyboardInterrupt: stopped by hand; the last state is there for --resume.
     """
+    if world_size() > 1 and not distributed.is_initialized():
+        raise TrainError(
+            f"this trains in one process, and torchrun started {world_size()}; start it by itself"
+        )
     state = folder / "state"
     last = state / "last.ckpt"
-    resumed = last.is_file()
-    start_step = _global_step(last) if resumed else 0
+    # Asked of one: another machine may see a shared folder as it was a minute ago.
+    resumed, start_step = from_first(_progress(last))
     batches = source.batches(batch, seed=learner.seed, start_step=start_step)
     saving = ModelCheckpoint(
         dirpath=state,
@@ -131,20 +138,20 @@ def fit(
         every_n_train_steps=log.checkpoint_every,
         enable_version_counter=False,
     )
+    loggers, callbacks = watchers(folder, start_step)
+    where = placement(devices, drops_layers=learner.drops_layers)
+    where["plugins"].append(_WholeStates())
     with _quiet(), _interruptible():
         trainer = Trainer(
             max_steps=learner.updates,
-            accelerator="auto",
-            devices=1,
-            logger=JsonlLogger(folder / "metrics.jsonl", start_step),
+            logger=loggers,
             log_every_n_steps=log.log_every,
-            callbacks=[saving, _Progress(refresh_rate=10)],
-            plugins=[_WholeStates()],
+            callbacks=[saving, _Endable(), *callbacks],
             accumulate_grad_batches=batch.passes(world_size()),
-            precision="bf16-mixed" if devices.precision == "bf16" else "32-true",
             gradient_clip_val=learner.optimizer_config.clip_norm or None,
             enable_model_summary=False,
             use_distributed_sampler=False,
+            **where,
         )
         loader = DataLoader(batches, batch_size=None)
         trainer.fit(learner, loader, ckpt_path=last if resumed else None, weights_only=True)
@@ -152,7 +159,23 @@ def fit(
 
 def finish(folder: Path) -> None:
     """Drop the state to resume from, once the model it led to is saved."""
-    shutil.rmtree(folder / "state", ignore_errors=True)
+    if rank() == 0:
+        shutil.rmtree(folder / "state", ignore_errors=True)
+
+
+class _Endable(Callback):
+    """SIGTERM ends one of several processes at once: torchrun sends it when another has failed.
+
+    Lightning would first talk it over with the others, who may be gone, and so that it can it asks
+    the device in every update whether a signal came.
+    """
+
+    def on_train_start(self, trainer: Any, *_args: Any) -> None:
+        """Undo what Lightning has arranged just before."""
+        if world_size() > 1:
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _WholeStates(TorchCheckpointIO):
@@ -171,78 +194,13 @@ class _WholeStates(TorchCheckpointIO):
             temporary.write_bytes(state.getbuffer())
 
 
-class _Progress(TQDMProgressBar):
-    """Lightning's bar on standard error; a log file is spared the bar and gets a line at times."""
-
-    def init_train_tqdm(self) -> Any:
-        """The bar: results go to standard output, so it does not."""
-        return Tqdm(
-            desc=self.train_description,
-            disable=self.is_disabled or not sys.stderr.isatty(),
-            dynamic_ncols=True,
-            file=sys.stderr,
-            smoothing=0,
-            bar_format=self.BAR_FORMAT,
-        )
-
-    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-        """Move the bar, or write a line after each fifth of the updates."""
-        super().on_train_batch_end(trainer, *args)
-        step, updates = trainer.global_step, trainer.max_steps
-        if not sys.stderr.isatty() and 5 * step // updates > 5 * (step - 1) // updates:
-            loss = float(trainer.callback_metrics["loss"])
-            _log.info("update %d of %d, loss %.4f", step, updates, loss)
-
-    def get_metrics(self, *args: Any) -> dict[str, int | str | float | dict[str, float]]:
-        """What stands behind the bar."""
-        metrics = super().get_metrics(*args)
-        metrics.pop("v_num", None)
-        return metrics
-
-
-class JsonlLogger(Logger):
-    """Metrics as JSON lines; lines past the resumed update are dropped, not repeated."""
-
-    def __init__(self, path: Path, start_step: int) -> None:
-        super().__init__()
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) < start_step]
-            with replacing_file(path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-    @property
-    def name(self) -> str:
-        """Lightning asks for it."""
-        return "jsonl"
-
-    @property
-    def version(self) -> str:
-        """Lightning asks for it."""
-        return "0"
-
-    def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
-        """The run's config.json holds them already."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one line."""
-        line = json.dumps({"step": step, **{key: float(value) for key, value in metrics.items()}})
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line cut short by the interruption
-
-
-def _global_step(checkpoint: Path) -> int:
+def _progress(checkpoint: Path) -> tuple[bool, int]:
+    """Whether there is a state to go on from, and its updates."""
+    if rank() != 0 or not checkpoint.is_file():
+        return False, 0
     # Our own file, and still read without running what it holds.
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+    return True, int(state["global_step"])
 
 
 @contextlib.contextmanager
@@ -271,6 +229,10 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
+            # DDP copies the gradients of convolutions over channels-last tensors; so be it.
+            warnings.filterwarnings("ignore", message="Grad strides do not match")
+            # Feed-forward outputs are views; nothing changes them in place.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

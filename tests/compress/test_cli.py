@@ -66,9 +66,10 @@ def call(monkeypatch, capsys):
 
 
 def test_the_verbs_are_those_of_the_readme():
-    made, used = VERBS[:5], VERBS[5:]
+    made, used, apart = VERBS[:5], VERBS[5:9], VERBS[9:]
     assert made == ["pretrain", "distill", "search", "finetune", "export"]
     assert used == ["listen", "recipes", "doctor", "demo"]
+    assert set(apart) >= {"import", "convert", "prepare", "report"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -284,7 +284,7 @@ def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(
     corpus, encoder_folder, tmp_path, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr("train.run.fit", lambda learner, *rest: seen.append(learner))
+    monkeypatch.setattr("train.run.fit", lambda learner, *rest, **more: seen.append(learner))
     for random_init in (False, True):
         out = tmp_path / str(random_init)
         finetune(

@@ -1,10 +1,12 @@
 """What a plug-in's file must offer, asked of every file found."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from compress.elastic import WHOLE, dimension_names, get_dimension
 from compress.spaces import get_space, space_names
 from compress.tensor_axes import FIXED, TENSOR_AXES
 from runtime.faults import BundleFault
+from train.config import OneRoundRecipe, PretrainRecipe
 from train.data import corpus, layouts
 from train.objectives import Objective
 
@@ -98,12 +101,21 @@ def test_a_backend_loads_bytes_and_answers_to_damage_with_one_clear_error(name):
 @pytest.mark.parametrize("name", plugins(train.objectives))
 def test_an_objectives_file_holds_one_objective_that_takes_a_batch_and_draws(name):
     module = load(train.objectives, name)
-    (objective,) = [
+    (objective,) = {
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Objective) and member.__module__ == module.__name__
-    ]
+    }
     assert parameters(objective.forward) == ["self", "batch", "draws"]
+    # the recipe is read by this name, and made into this objective or into rounds of it
+    keys = {field.name: field for field in dataclasses.fields(module.Recipe)}
+    assert issubclass(module.Recipe, PretrainRecipe)
+    assert get_args(keys["objective"].type) == (name,)
+    if issubclass(module.Recipe, OneRoundRecipe):
+        assert parameters(module.build) == ["encoder", "recipe"]
+        assert module.build is objective
+    else:
+        assert "rounds" in keys
 
 
 @pytest.mark.parametrize("package", [layouts, export.targets, runtime.backends, train.objectives])

@@ -10,19 +10,26 @@ from compress.spaces import get_space
 from train.errors import RecipeError
 from train.finetune import KeywordsRecipe
 from train.objectives.hubert import Recipe as HubertRecipe
+from train.pretrain import get_objective, load_pretraining
 from train.recipe import load_recipe
 
 KINDS = {
-    ("train", "objective"): HubertRecipe,
-    ("train", "task"): KeywordsRecipe,
-    ("compress", "scheme"): DistillRecipe,
+    ("train", "objective"): lambda name: get_objective(name).Recipe,
+    ("train", "task"): lambda _: KeywordsRecipe,
+    ("compress", "scheme"): lambda _: DistillRecipe,
 }
-"""Package and the key that says what kind of recipe it is."""
+"""Package and the key that says what kind of recipe it is, to its dataclass by the key's value."""
 
 PATHS = [
     path
     for package in ("train", "compress")
     for path in sorted(recipe_folder(package).glob("*.toml"))
+]
+
+PRETRAINING = [
+    path
+    for path in PATHS
+    if path.parent.parent.name == "train" and "objective" in tomllib.loads(path.read_text("utf-8"))
 ]
 
 
@@ -31,10 +38,12 @@ def kind_of(path):
     values = tomllib.loads(path.read_text(encoding="utf-8"))
     package = path.parent.parent.name
     (kind,) = [kind for kind in KINDS if kind[0] == package and kind[1] in values]
-    return KINDS[kind], values[kind[1]]
+    return KINDS[kind](values[kind[1]]), values[kind[1]]
 
 
 def load(path, *overrides):
+    if path in PRETRAINING:
+        return load_pretraining(path.stem, path.parent, overrides)
     return load_recipe(path.stem, kind_of(path)[0], path.parent, overrides)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,6 +14,24 @@ from ..distributed import summed
 from ..errors import CollapseError
 from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
+
+
+def check_mask_embedding(config: Wav2Vec2Config, objective: str) -> None:
+    """Refuse an encoder that has nothing to stand for hidden frames.
+
+    Raises:
+        ValueError: it says so; a recipe is told before a run starts.
+    """
+    if not config.mask_embedding:
+        raise ValueError(f"{objective} hides frames: set encoder.mask_embedding = true")
+
+
+def unmixed(device: torch.device) -> torch.autocast:
+    """Inside, products are as precise as their factors, in a mixed-precision run too.
+
+    Cosines are divided by 0.1, and bfloat16 has steps of 0.004 between 0.5 and 1.
+    """
+    return torch.autocast(device.type, enabled=False)
 
 
 def num_frames(batch: Batch, config: Wav2Vec2Config) -> list[int]:

@@ -1,6 +1,7 @@
 """data2vec: regress a moving-average teacher's layers at the hidden frames (arXiv:2202.03555)."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -9,19 +10,20 @@ from torch.nn import functional
 
 from ..config import STRICT, MaskConfig, OneRoundRecipe
 from ..data.batches import Batch
-from ..errors import RecipeError
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..seeding import Draws
 from ..targets.ema import EmaConfig, EmaTeacher
 from ..targets.layers import layer_mean, spread
 from . import Loss, Objective
-from ._parts import check_spread, frame_mask
+from ._parts import check_mask_embedding, check_spread, frame_mask
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Recipe(OneRoundRecipe):
     """data2vec pretraining; the defaults are Base's."""
 
+    objective: Literal["data2vec"]
+    """The paper that this recipe follows."""
     mask: MaskConfig = MaskConfig(prob=0.65, min_spans=1)
     """Frames that are hidden."""
     top_layers: int = 8
@@ -35,6 +37,7 @@ class Recipe(OneRoundRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_mask_embedding(self.encoder, self.objective)
         if not 1 <= self.top_layers <= self.encoder.num_layers:
             raise ValueError(
                 f"top_layers must lie in [1, {self.encoder.num_layers}], the encoder's layers; got "
@@ -48,14 +51,7 @@ class Data2Vec(Objective):
     """The student sees masked frames, the teacher all of them; both share the conv features."""
 
     def __init__(self, encoder: Wav2Vec2Encoder, recipe: Recipe) -> None:
-        """Set up.
-
-        Raises:
-            RecipeError: the encoder has nothing to stand for hidden frames.
-        """
         super().__init__()
-        if encoder.mask_embedding is None:
-            raise RecipeError("data2vec hides frames: set encoder.mask_embedding = true")
         self.encoder = encoder
         self.recipe = recipe
         # The reference copies the position embedding: averages of it are of no use to anyone.

@@ -1,6 +1,7 @@
 """data2vec 2.0: students that see only a part, several to one teacher pass (arXiv:2212.07525)."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,10 +10,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import STRICT, OneRoundRecipe
+from ..config import STRICT, MaskConfig, OneRoundRecipe
 from ..data.batches import Batch
 from ..data.masking import block_masks
-from ..errors import RecipeError
 from ..models.context import Visible
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..seeding import Draws
@@ -49,8 +49,10 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Recipe(OneRoundRecipe):
-    """data2vec 2.0 pretraining; the defaults are Base's. `mask` is not used: blocks are."""
+    """data2vec 2.0 pretraining; the defaults are Base's."""
 
+    objective: Literal["data2vec2"]
+    """The paper that this recipe follows."""
     num_masks: int = 8
     """Masked copies of each utterance that share the teacher's pass."""
     mask_ratio: float = 0.5
@@ -72,6 +74,14 @@ class Recipe(OneRoundRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.encoder.mask_embedding:  # which nothing would train
+            raise ValueError(
+                "data2vec2 leaves hidden frames out: set encoder.mask_embedding = false"
+            )
+        if self.mask != MaskConfig():
+            raise ValueError(
+                "data2vec2 hides blocks: set mask_ratio, mask_span and mask_adjust, not mask"
+            )
         if not 1 <= self.top_layers <= self.encoder.num_layers:
             raise ValueError(
                 f"top_layers must lie in [1, {self.encoder.num_layers}], the encoder's layers; got "
@@ -118,16 +128,7 @@ class Data2Vec2(Objective):
     """Visible frames through the transformer, gaps through a decoder, one teacher for all."""
 
     def __init__(self, encoder: Wav2Vec2Encoder, recipe: Recipe) -> None:
-        """Set up.
-
-        Raises:
-            RecipeError: the encoder has a mask embedding, which nothing would train.
-        """
         super().__init__()
-        if encoder.mask_embedding is not None:
-            raise RecipeError(
-                "data2vec2 leaves hidden frames out: set encoder.mask_embedding = false"
-            )
         self.encoder = encoder
         self.recipe = recipe
         self.teacher = EmaTeacher(encoder)
@@ -160,7 +161,7 @@ class Data2Vec2(Objective):
             {
                 "target_std": spread(wanted),
                 "prediction_std": spread(guessed),
-                "feature_std": spread(local.projected.detach().flatten(0, 1)),
+                "feature_std": spread(local.projected.detach()[rows // recipe.num_masks, columns]),
                 "mask_fraction": torch.tensor(float(hidden.mean())),
             },
         )

@@ -16,7 +16,7 @@ from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..seeding import Draws
 from ..targets.units import IGNORED, Units
 from . import Loss, Objective
-from ._parts import feature_penalty, frame_mask
+from ._parts import check_mask_embedding, feature_penalty, frame_mask, num_frames, unmixed
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -63,6 +63,7 @@ class Recipe(PretrainRecipe):
     """Weight of the mean square of the conv features."""
 
     def __post_init__(self) -> None:
+        check_mask_embedding(self.encoder, self.objective)
         if self.final_dim < 1 or self.temperature <= 0 or self.feature_penalty < 0:
             raise ValueError(
                 "final_dim must be 1 or more, temperature positive, feature_penalty 0 or more; got "
@@ -110,7 +111,9 @@ class Hubert(Objective):
         masked, accuracy, count = self._cross_entropy(output.output, targets, hidden)
         total, weight = share * masked, share * count
         if share < 1.0:
-            visible, _, num_visible = self._cross_entropy(output.output, targets, ~hidden)
+            lengths = np.array(num_frames(batch, self.encoder.config))
+            shown = ~hidden & (np.arange(hidden.shape[1]) < lengths[:, None])
+            visible, _, num_visible = self._cross_entropy(output.output, targets, shown)
             total = total + (1.0 - share) * visible
             weight += (1.0 - share) * num_visible
         penalty = feature_penalty(output.conv_features, output.padding_mask)
@@ -142,4 +145,5 @@ class Hubert(Objective):
         """(frames, embed_dim) to (frames, num_clusters): cosine over temperature, eq. 3."""
         projected = functional.normalize(self.final_proj(hidden).float(), dim=-1)
         embeddings = functional.normalize(self.unit_embeddings.float(), dim=-1)
-        return projected @ embeddings.T / self.recipe.temperature
+        with unmixed(hidden.device):
+            return projected @ embeddings.T / self.recipe.temperature

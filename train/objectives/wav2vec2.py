@@ -4,6 +4,7 @@ Source: arXiv:2006.11477, sections 2 and 3.
 """
 
 from dataclasses import dataclass as plain_dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,13 +19,15 @@ from ..models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
 from ..seeding import Draws
 from ..targets.quantizer import GumbelQuantizer
 from . import Loss, Objective
-from ._parts import feature_penalty, frame_mask
+from ._parts import check_mask_embedding, feature_penalty, frame_mask, unmixed
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Recipe(OneRoundRecipe):
     """wav2vec 2.0 pretraining; the defaults are Base's."""
 
+    objective: Literal["wav2vec2"]
+    """The paper that this recipe follows."""
     mask: MaskConfig = MaskConfig(prob=0.65)
     """Frames that are hidden."""
     groups: int = 2
@@ -52,6 +55,7 @@ class Recipe(OneRoundRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_mask_embedding(self.encoder, self.objective)
         if min(self.groups, self.entries, self.num_negatives) < 1:
             raise ValueError("groups, entries and num_negatives must be 1 or more")
         if self.final_dim < 1 or self.final_dim % self.groups:
@@ -60,6 +64,8 @@ class Recipe(OneRoundRecipe):
             raise ValueError("temperatures and gumbel_decay must be positive")
         if min(self.diversity_weight, self.feature_penalty) < 0:
             raise ValueError("diversity_weight and feature_penalty must be 0 or more")
+        if not 0.0 <= self.features_dropout < 1.0:
+            raise ValueError(f"features_dropout must lie in [0, 1), got {self.features_dropout}")
 
     def gumbel_temperature(self, update: int) -> float:
         """The quantizer's temperature at an update counted from 0."""
@@ -99,7 +105,9 @@ class Wav2Vec2(Objective):
         """Contrastive loss summed over hidden frames, with diversity and feature penalty."""
         recipe = self.recipe
         hidden = frame_mask(batch, self.encoder.config, recipe.mask, draws)
-        contest = draw_negatives(hidden, recipe.num_negatives, draws.rows(batch.rows))
+        # Children of the rows' generators: these draw anew what has drawn the mask already.
+        rngs = [rng.spawn(1)[0] for rng in draws.rows(batch.rows)]
+        contest = draw_negatives(hidden, recipe.num_negatives, rngs)
         device = batch.waveform.device
         output = self.encoder(
             batch.waveform, batch.padded_lengths, torch.from_numpy(hidden).to(device)
@@ -143,8 +151,11 @@ class Wav2Vec2(Objective):
         negatives = torch.from_numpy(contest.negatives).to(device)
         # Every hidden frame against every other of its utterance is far less to compute and to
         # keep than a table of negatives' vectors: the cosines that are asked for are picked out.
-        cosines = context[slots] @ targets[slots].transpose(1, 2)  # (batch, widest, widest)
-        codes = quantized.codes[slots]
+        # The vector of zeros at the end is what slots name where no frame is hidden.
+        context, targets = (functional.pad(vectors, (0, 0, 0, 1)) for vectors in (context, targets))
+        with unmixed(device):
+            cosines = context[slots] @ targets[slots].transpose(1, 2)  # (batch, widest, widest)
+        codes = functional.pad(quantized.codes, (0, 1))[slots]
         same = codes.unsqueeze(1) == codes.unsqueeze(2)
         others = cosines.masked_fill(same, float("-inf")).gather(2, negatives)
         positive = cosines.diagonal(dim1=1, dim2=2).unsqueeze(-1)

@@ -15,7 +15,7 @@ def write_manifest(root: Path, text: str) -> None:
 
 
 def test_the_folder_layout_is_tried_last():
-    assert layout_names() == ["manifest", "speech_commands", "folder"]
+    assert layout_names() == ["cuts", "manifest", "speech_commands", "folder"]
 
 
 def test_reading_a_corpus_module_does_not_import_torch():

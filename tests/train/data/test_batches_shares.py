@@ -13,10 +13,11 @@ from train.data.batches import Batches, Share
 from train.data.cuts import recording_cut, sorted_cuts
 from train.errors import DataError
 
+ALL = Share()
 SAMPLES = (np.arange(200_000) % 30_000 + 1).astype(np.int16)
 
 
-def stream(lengths, *, seed=0, trim=False, share=Share(), batch_seconds=0.8):
+def stream(lengths, *, seed=0, trim=False, share=ALL, batch_seconds=0.8):
     """Batches of recordings of these lengths in samples, cropped to 0.1 s."""
     ends = np.cumsum(lengths)
     cuts = sorted_cuts(
@@ -82,7 +83,9 @@ def test_the_parts_of_an_update_are_its_rows_each_once(lengths, seed, step, worl
 
 
 @settings(deadline=None, max_examples=30)
-@given(lengths=sets, step=st.integers(0, 40), world_size=st.integers(1, 3), passes=st.integers(1, 2))
+@given(
+    lengths=sets, step=st.integers(0, 40), world_size=st.integers(1, 3), passes=st.integers(1, 2)
+)
 def test_parts_differ_by_one_row_at_most(lengths, step, world_size, passes):
     sizes = [
         len(batches.batch(step, number).rows)

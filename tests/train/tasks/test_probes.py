@@ -1,0 +1,99 @@
+"""Frozen probes find what is linear in features, and nothing where nothing is."""
+
+import numpy as np
+import pytest
+import torch
+
+from train.data.audio import PackedAudio
+from train.data.corpus import read_corpus
+from train.tasks.probes import (
+    PhoneProbe,
+    PhoneProbeConfig,
+    encoder_states,
+    log_mel,
+    probe_keywords,
+    probe_phones,
+)
+
+LABELS = ("_silence_", "no", "yes")
+
+
+@pytest.fixture(scope="module")
+def audio(corpus):
+    cuts = read_corpus(corpus)
+    return cuts, PackedAudio.of(cuts, progress=False)
+
+
+def loudness(waveform, _lengths):
+    """One layer that says nothing and one that says how loud each 20 ms are: a tone, or hiss."""
+    frames = waveform[:, : waveform.shape[1] // 320 * 320].unflatten(1, (-1, 320))
+    loud = frames.square().mean(-1, keepdim=True).log1p()
+    return torch.stack([torch.zeros_like(loud), loud])
+
+
+def test_log_mel_tells_tones_apart(audio):
+    cuts, packed = audio
+    assert probe_keywords(log_mel(), cuts, packed, LABELS).accuracy == 1.0
+
+
+def test_the_layer_that_knows_is_chosen(audio):
+    cuts, packed = audio
+    score = probe_keywords(loudness, cuts, packed, ("_silence_", "no"))
+    assert (score.accuracy, score.layer) == (1.0, 1)
+
+
+def test_features_that_say_nothing_are_no_better_than_chance(audio):
+    cuts, packed = audio
+
+    def nothing(waveform, _lengths):
+        return torch.zeros(1, len(waveform), 5, 2)
+
+    assert probe_keywords(nothing, cuts, packed, LABELS).accuracy <= 0.5
+
+
+def test_log_mel_comes_at_the_rate_of_an_encoder(make_encoder, make_batch):
+    batch = make_batch([16_000])
+    encoder = make_encoder()
+    states = encoder_states(encoder)(batch.waveform, batch.lengths)
+    assert states.shape == (encoder.config.num_layers + 1, 1, 49, encoder.config.embed_dim)
+    assert log_mel(40)(batch.waveform, batch.lengths).shape == (1, 1, 49, 80)
+
+
+def test_the_phone_probe_mixes_layers_that_were_brought_to_one_scale():
+    rng = np.random.default_rng(0)
+    states = torch.from_numpy(rng.normal(3.0, 7.0, (2, 6, 3, 4))).float()
+    mean, scale = torch.full((3, 4), 3.0), torch.full((3, 4), 7.0)
+    probe = PhoneProbe(mean, scale, num_phones=5)
+    with torch.no_grad():
+        probe.layer_weights.copy_(torch.tensor([0.0, 1.0, 2.0]))
+        weights = probe.layer_weights.softmax(0)[:, None]
+        mixed = (((states - mean) / scale) * weights).sum(2)
+        expected = probe.classifier(mixed).log_softmax(-1)
+        assert torch.allclose(probe(states), expected, atol=1e-5)
+
+
+def test_phones_that_the_features_spell_out_are_recognized(audio):
+    cuts, packed = audio
+    phones = {cut.id: [cut.supervisions[0].text] for cut in cuts}
+
+    def told(waveform, lengths):
+        tone = waveform.square().mean(1) / (waveform.shape[1] / lengths).reciprocal()
+        high = (waveform[:, 1:] * waveform[:, :-1] < 0).float().mean(1)
+        spoken = torch.zeros(12)
+        spoken[4:6] = 1.0  # silence before and after: nothing but a blank
+        told = torch.stack([torch.ones_like(tone), tone, high], -1)
+        return (told[:, None] * spoken[:, None])[None]
+
+    config = PhoneProbeConfig(epochs=150, batch_size=8, learning_rate=3e-2)
+    assert probe_phones(told, cuts, packed, phones, config) <= 0.34
+
+
+def test_phones_that_nothing_tells_are_errors(audio):
+    cuts, packed = audio
+    phones = {cut.id: ["a", "b", "c"] for cut in cuts}
+
+    def nothing(waveform, _lengths):
+        return torch.zeros(1, len(waveform), 8, 2)
+
+    rate = probe_phones(nothing, cuts, packed, phones, PhoneProbeConfig(epochs=1))
+    assert rate >= 0.6

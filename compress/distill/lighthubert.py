@@ -19,6 +19,7 @@ from train.data.masking import span_mask
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.objectives import Loss, Objective
 from train.seeding import Draws
+from train.targets.layers import layer_mean
 
 from .. import CompressError
 from ..subnet import Subnet
@@ -59,7 +60,7 @@ class LightHubert(Objective):
         """
         super().__init__()
         check_teacher(teacher, supernet, top_layers)
-        self.teacher = teacher.requires_grad_(False)
+        self.teacher = teacher.requires_grad_(False).eval()
         self.supernet = supernet
         self.mask = mask
         self.top_layers = top_layers
@@ -132,17 +133,9 @@ def teacher_target(
 ) -> Tensor:
     """Mean of the last `top_layers` feed-forward outputs: (batch, frames, embed_dim)."""
     output = teacher(batch.waveform, batch.lengths)
-    layers = torch.stack(output.ffn_outputs[-top_layers:]).float()
-    if normalize:
-        valid = torch.ones_like(layers[0, :, :, :1])
-        if output.padding_mask is not None:
-            valid = (~output.padding_mask).unsqueeze(-1).float()
-        count = valid.sum(1, keepdim=True).clamp_min(1.0)
-        mean = (layers * valid).sum(2, keepdim=True) / count
-        centred = (layers - mean) * valid
-        variance = centred.square().sum(2, keepdim=True) / count
-        layers = centred / torch.sqrt(variance + 1e-5)
-    return layers.mean(0)
+    return layer_mean(
+        output.ffn_outputs, output.padding_mask, top_layers=top_layers, normalize=normalize
+    )
 
 
 def distillation_loss(

@@ -195,6 +195,13 @@ def test_the_teacher_sees_the_whole_utterance_and_the_student_a_masked_one(
     assert mask.any(1).all()
 
 
+def test_a_teacher_in_training_mode_is_put_to_rest_before_anyone_asks(teacher, supernet):
+    # Lightning leaves modules in the mode they come in, and a new module comes in training mode
+    made = objective(teacher.train(), supernet.train())
+    assert not any(module.training for module in made.teacher.modules())
+    assert made.supernet.training
+
+
 def test_the_teacher_stays_in_eval_mode_without_gradient_and_never_changes(teacher, supernet):
     made = objective(teacher, supernet).train()
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results clean
+.PHONY: demo test lint results teachers clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -24,6 +24,10 @@ lint: $(VENV)/.test
 # The table and pictures of docs/results/first-light.md; about an hour on two cores, resumable.
 results: $(VENV)/.all
 	$(BIN)/python benchmarks/first_light.py --data $(or $(DATA),../shared/data/speech_commands)
+
+# The table and picture of docs/results/teachers.md; about an hour on two cores, resumable.
+teachers: $(VENV)/.all
+	$(BIN)/python benchmarks/teachers.py --data $(or $(DATA),../shared/data)
 
 $(VENV)/.all $(VENV)/.test: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -39,7 +39,8 @@ def encoder_states(encoder: Wav2Vec2Encoder) -> Extractor:
 
     @torch.inference_mode()
     def extract(waveform: Tensor, lengths: Tensor) -> Tensor:
-        return torch.stack(encoder(waveform, lengths).hidden_states)
+        states: tuple[Tensor, ...] = encoder(waveform, lengths).hidden_states
+        return torch.stack(states)
 
     return extract
 
@@ -51,7 +52,8 @@ def log_mel(num_bands: int = 80) -> Extractor:
     @torch.inference_mode()
     def extract(waveform: Tensor, _lengths: Tensor) -> Tensor:
         frames = frontend(waveform)
-        return frames[:, : frames.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)[None]
+        paired: Tensor = frames[:, : frames.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
+        return paired[None]
 
     return extract
 

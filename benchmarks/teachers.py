@@ -135,25 +135,31 @@ def recipe_of(teacher: str, seed: int, updates: int) -> PretrainRecipe:
     return load_pretraining(f"{teacher}-tiny", recipe_folder("train"), [*sets, f"seed={seed}"])
 
 
-def trained(teacher: str, seed: int, updates: int, data: Path, out: Path) -> float:
-    """Train from scratch; the processor time in seconds, targets and all."""
-    shutil.rmtree(out, ignore_errors=True)
-    source = unlabelled(data)
+def trained(teacher: str, seed: int, updates: int, source: Recordings, out: Path) -> float:
+    """Train into a folder; the processor time in seconds, missing targets and all."""
     begin = time.process_time()
     train_from(recipe_of(teacher, seed, updates), source, out, provenance={"data": UNLABELLED})
     return time.process_time() - begin
 
 
 def calibrated(teacher: str, data: Path, runs: Path) -> dict[str, float]:
-    """Seconds before the first update and of each update, from two short trainings."""
-    done = runs / f"calibration-{teacher}.json"
+    """Seconds before the first update and of each update, from short trainings."""
+    done, out = runs / f"calibration-{teacher}.json", runs / f"calibration-{teacher}"
     if not done.is_file():
-        short, long = (
-            trained(teacher, 0, count, data, runs / f"calibration-{teacher}")
-            for count in (CALIBRATION_UPDATES, 3 * CALIBRATION_UPDATES)
-        )
+        shutil.rmtree(out, ignore_errors=True)
+        source = unlabelled(data)
+        seconds = []
+        for count in (CALIBRATION_UPDATES, CALIBRATION_UPDATES, 3 * CALIBRATION_UPDATES):
+            seconds.append(trained(teacher, 0, count, source, out))
+            for path in out.rglob("*"):  # the next one finds HuBERT's units made
+                if path.is_file() and path.name != "units.npz":
+                    path.unlink()
+            for path in sorted(out.rglob("*"), reverse=True):
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+        whole, short, long = seconds
         update_s = (long - short) / (2 * CALIBRATION_UPDATES)
-        write(done, {"update_s": update_s, "start_s": short - CALIBRATION_UPDATES * update_s})
+        write(done, {"update_s": update_s, "start_s": whole - CALIBRATION_UPDATES * update_s})
     return dict(json.loads(done.read_text(encoding="utf-8")))
 
 
@@ -176,7 +182,9 @@ def run_job(
         cost = seconds[job.name]
         left_s = 60 * minutes * job.fraction - max(0.0, cost["start_s"])
         row["updates"] = max(1, int(left_s / cost["update_s"]))
-        row["cpu_s"] = trained(job.name, job.seed, row["updates"], data, folder / "run")
+        shutil.rmtree(folder / "run", ignore_errors=True)  # its time would be counted in part
+        source = unlabelled(data)
+        row["cpu_s"] = trained(job.name, job.seed, row["updates"], source, folder / "run")
         encoder = load_encoder(folder / "run" / "model")
         row["params"] = sum(weight.numel() for weight in encoder.parameters())
         extract = encoder_states(encoder)

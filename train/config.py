@@ -90,7 +90,11 @@ class BatchConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DeviceConfig:
-    """How the arithmetic is laid out over devices; it changes no result but by rounding."""
+    """How the arithmetic is laid out over devices.
+
+    It changes results by rounding, and by which rows share a pass where that matters: with
+    `batch.trim`, and to a GroupNorm extractor, which counts its pass's padding.
+    """
 
     precision: Literal["32", "bf16"] = "32"
     """`bf16`: matrix products in bfloat16, weights and sums in float32."""

@@ -26,10 +26,10 @@ results: $(VENV)/.all
 	$(BIN)/python benchmarks/first_light.py --data $(or $(DATA),../shared/data/speech_commands)
 
 # The table and picture of docs/results/teachers.md; about an hour on two cores, resumable.
-teachers: $(VENV)/.all
+teachers: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/teachers.py --data $(or $(DATA),../shared/data)
 
-$(VENV)/.all $(VENV)/.test: $(VENV)/.%: pyproject.toml constraints.txt
+$(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 2 GB, minutes) …"
 	$(PIP) install --constraint constraints.txt --editable '.[$*]'

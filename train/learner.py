@@ -49,6 +49,8 @@ class Learner(LightningModule):
         self.optimizer_config = optimizer
         self.updates = updates
         self.seed = seed
+        self.mixed = False
+        """Whether products are computed in another precision than weights are kept in."""
         self.learning_rate_scale = learning_rate_scale or {}
         self._count = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -138,6 +140,8 @@ class Learner(LightningModule):
             ],
             betas=config.betas,
             eps=config.eps,
+            # A third of the time of the plain loop on a CPU; Lightning does not clip it when mixed.
+            fused=not self.mixed,
         )
         schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

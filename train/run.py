@@ -139,6 +139,7 @@ def fit(
         enable_version_counter=False,
     )
     loggers, callbacks = watchers(folder, start_step)
+    learner.mixed = devices.precision != "32"
     where = placement(devices, drops_layers=learner.drops_layers)
     where["plugins"].append(_WholeStates())
     with _quiet(), _interruptible():

@@ -41,7 +41,7 @@ def start(command, **options):
 def finished(process):
     """Its output and errors, once it has ended well."""
     try:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
     finally:
         process.terminate()  # torchrun passes it on
     assert process.returncode == 0, err
@@ -245,7 +245,7 @@ def test_one_that_is_killed_takes_the_others_along_and_a_resumed_run_ends_as_if_
     while not state.is_file() and process.poll() is None:
         time.sleep(0.01)
     kill_second(process)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     told = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert len(told) <= 1  # none where torchrun is faster
@@ -260,7 +260,7 @@ def test_one_that_is_killed_takes_the_others_along_and_a_resumed_run_ends_as_if_
 
 def test_a_fault_that_all_meet_is_told_once(corpus, tmp_path):
     process = pretraining(corpus, tmp_path / "run", "--set", "batch.seconds=0.6")
-    out, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=600)
     assert process.returncode == 1
     assert not out
     told = [line for line in errors.splitlines() if line.startswith("error: ")]

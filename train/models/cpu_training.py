@@ -14,11 +14,21 @@ _BLOCK = 2**17
 """Numbers that stay in a core's cache between the passes over them."""
 
 
-_ONEDNN = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if torch.backends.mkldnn.is_available()
-    else None
-)
+def _onednn_product() -> Any:
+    """torch's operator for a linear layer by oneDNN, if it is there and does what it did.
+
+    It is not public: a torch without it, or with another of that name, gets plain layers.
+    """
+    left, right, bias = torch.eye(3), torch.arange(6.0).view(2, 3), torch.ones(2)
+    try:
+        product = torch.ops.mkldnn._linear_pointwise
+        found = product(left, right, bias, "none", [], "")
+        return product if torch.equal(found, right.t() + 1.0) else None
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return None
+
+
+_ONEDNN = _onednn_product()
 
 
 class Dropout(nn.Dropout):

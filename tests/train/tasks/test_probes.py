@@ -61,39 +61,55 @@ def test_log_mel_comes_at_the_rate_of_an_encoder(make_encoder, make_batch):
 
 def test_the_phone_probe_mixes_layers_that_were_brought_to_one_scale():
     rng = np.random.default_rng(0)
-    states = torch.from_numpy(rng.normal(3.0, 7.0, (2, 6, 3, 4))).float()
+    states = torch.from_numpy(rng.normal(3.0, 7.0, (6, 3, 4))).float()
     mean, scale = torch.full((3, 4), 3.0), torch.full((3, 4), 7.0)
     probe = PhoneProbe(mean, scale, num_phones=5)
     with torch.no_grad():
         probe.layer_weights.copy_(torch.tensor([0.0, 1.0, 2.0]))
         weights = probe.layer_weights.softmax(0)[:, None]
-        mixed = (((states - mean) / scale) * weights).sum(2)
-        expected = probe.classifier(mixed).log_softmax(-1)
+        expected = probe.classifier((((states - mean) / scale) * weights).sum(1))
         assert torch.allclose(probe(states), expected, atol=1e-5)
 
 
-def test_phones_that_the_features_spell_out_are_recognized(audio):
+def halves(cuts):
+    """Phone `a` in the first half of every cut, `b` in the rest but the last tenth."""
+    return {
+        cut.id: [("a", 0.0, cut.duration / 2), ("b", cut.duration / 2, 0.4 * cut.duration)]
+        for cut in cuts
+    }
+
+
+def test_a_phone_that_the_features_tell_is_told(audio):
     cuts, packed = audio
-    phones = {cut.id: [cut.supervisions[0].text] for cut in cuts}
 
-    def told(waveform, lengths):
-        tone = waveform.square().mean(1) / (waveform.shape[1] / lengths).reciprocal()
-        high = (waveform[:, 1:] * waveform[:, :-1] < 0).float().mean(1)
-        spoken = torch.zeros(12)
-        spoken[4:6] = 1.0  # silence before and after: nothing but a blank
-        told = torch.stack([torch.ones_like(tone), tone, high], -1)
-        return (told[:, None] * spoken[:, None])[None]
+    def place(waveform, lengths):
+        """How far each frame lies in its own row."""
+        frames = (
+            torch.arange(waveform.shape[1] // 320)[None, :, None] * 320 / lengths[:, None, None]
+        )
+        return torch.stack([torch.zeros_like(frames), frames])
 
-    config = PhoneProbeConfig(epochs=150, batch_size=8, learning_rate=3e-2)
-    assert probe_phones(told, cuts, packed, phones, config) <= 0.34
+    assert probe_phones(place, cuts, packed, halves(cuts)) >= 0.95
 
 
-def test_phones_that_nothing_tells_are_errors(audio):
+def test_phones_that_nothing_tells_are_guessed(audio):
     cuts, packed = audio
-    phones = {cut.id: ["a", "b", "c"] for cut in cuts}
 
     def nothing(waveform, _lengths):
-        return torch.zeros(1, len(waveform), 8, 2)
+        return torch.zeros(1, len(waveform), waveform.shape[1] // 320, 2)
 
-    rate = probe_phones(nothing, cuts, packed, phones, PhoneProbeConfig(epochs=1))
-    assert rate >= 0.6
+    accuracy = probe_phones(nothing, cuts, packed, halves(cuts), PhoneProbeConfig(epochs=1))
+    assert 0.4 <= accuracy <= 0.6
+
+
+def test_recordings_without_an_alignment_are_left_out(audio):
+    cuts, packed = audio
+    known = {cut_id: phones for cut_id, phones in halves(cuts).items() if int(cut_id[:2]) % 4 == 2}
+    heard = []
+
+    def place(waveform, lengths):
+        heard.append(len(waveform))
+        return torch.zeros(1, len(waveform), waveform.shape[1] // 320, 2)
+
+    probe_phones(place, cuts, packed, known, PhoneProbeConfig(epochs=1))
+    assert sum(heard) == sum(cut.id in known and cut.partition in ("train", "test") for cut in cuts)

@@ -358,9 +358,9 @@ Where other programs share the cores, read the ratio of processor time.
 
 ## What was tried
 
-Noted by hand while the step was made faster, on a busy machine; this script does not repeat them.
-Two utterances of 4 s, Base, one thread, forward and backward if not said otherwise; the best of
-several runs, each idea alone. Against torch's operators a step was slower than transformers' before.
+Noted by hand while the step was made faster, on a busy machine; this script does not repeat
+them. Two utterances of 4 s, Base, one thread, forward and backward if not said otherwise; the best
+of several runs, each idea alone.
 
 | idea | ours, ms | torch's, ms | |
 |---|---|---|---|

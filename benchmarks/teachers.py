@@ -56,6 +56,7 @@ TEACHERS = ("wav2vec2", "hubert", "data2vec", "data2vec2")
 RACERS = ("data2vec", "data2vec2")
 """Trained for parts of the time, too: the paper claims that the second is faster."""
 FRACTIONS = (0.5, 0.25)
+TIMES = (*sorted(FRACTIONS), 1.0)
 MINUTES = 4.0
 """Processor time of a training."""
 CALIBRATION_UPDATES = 40
@@ -276,7 +277,7 @@ def report(rows: list[dict[str, Any]], seconds: dict[str, dict[str, float]], min
         f"{of(rows, name, 'updates', fraction)[0]:,} | "
         f"{cell(of(rows, name, 'keywords', fraction))} |"
         for name in RACERS
-        for fraction in (*FRACTIONS, 1.0)
+        for fraction in TIMES
     )
     pnmi = [
         cell([row["pnmi"][number] for row in rows if row["name"] == "hubert"], 1.0, 3)
@@ -307,6 +308,14 @@ and days of many GPUs; narrower probes than SUPERB's; an excerpt of the keyword 
 HuBERT's units on the aligned utterances, PNMI over the seeds: MFCC clusters (round 1)
 {pnmi[0]}, clusters of layer 4 (round 2) {pnmi[1]}.
 
+## Does each learn more than random weights know, and more than log-mel shows?
+
+Points of accuracy, teacher minus the random encoder of its sizes and seed, and minus log-mel.
+
+| teacher | keywords: over random | over log-mel | phones: over random | over log-mel |
+|---|---|---|---|---|
+{gains(rows, titles)}
+
 ## Does data2vec 2.0 get there sooner than data2vec?
 
 Complete trainings of a part of the time, each with its own schedule.
@@ -321,13 +330,29 @@ Complete trainings of a part of the time, each with its own schedule.
 """
 
 
+def gains(rows: list[dict[str, Any]], titles: dict[str, str]) -> str:
+    """Table rows: each teacher's points over its random encoder, seed by seed, and over log-mel."""
+    lines = []
+    for name in TEACHERS:
+        untrained = "random-hubert" if name == "wav2vec2" else f"random-{name}"
+        cells = []
+        for key in ("keywords", "phones"):
+            reached = of(rows, name, key)
+            for base in (of(rows, untrained, key), of(rows, "log-mel", key) * len(reached)):
+                points = [100 * (one - other) for one, other in zip(reached, base, strict=True)]
+                each = ", ".join(f"{value:+.1f}" for value in points)
+                cells.append(f"{statistics.mean(points):+.1f} ({each})")
+        lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def verdict(rows: list[dict[str, Any]]) -> str:
     """How long each racer takes to what the other reaches, by interpolation over log time."""
     points = {
         name: [
             (statistics.mean(of(rows, name, "cpu_s", part)) / 60,
              100 * statistics.mean(of(rows, name, "keywords", part)))
-            for part in (*FRACTIONS, 1.0)
+            for part in TIMES
         ]
         for name in RACERS
     }  # fmt: skip
@@ -365,8 +390,8 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
         axis.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axis.set_title(title)
     for name in RACERS:
-        times = [np.mean(of(rows, name, "cpu_s", part)) / 60 for part in (*FRACTIONS, 1.0)]
-        values = [[100 * v for v in of(rows, name, "keywords", p)] for p in (*FRACTIONS, 1.0)]
+        times = [np.mean(of(rows, name, "cpu_s", part)) / 60 for part in TIMES]
+        values = [[100 * v for v in of(rows, name, "keywords", p)] for p in TIMES]
         spread = [statistics.stdev(row) for row in values]
         means = [statistics.mean(row) for row in values]
         axes[2].errorbar(times, means, yerr=spread, marker="o", capsize=3, label=name)

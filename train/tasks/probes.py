@@ -121,7 +121,7 @@ def _pooled(
 class PhoneProbeConfig:
     """How the phone probe trains."""
 
-    epochs: int = 10
+    epochs: int = 5
     """Passes over the train frames."""
     batch_size: int = 512
     """Frames of a step."""

@@ -366,8 +366,8 @@ of several runs, each idea alone.
 |---|---|---|---|
 {tried}
 
-oneDNN's products in the linear layers, by an operator that torch keeps private, take 4.3 % off a
-step's processor time (median of 9 pairs); where the operator is missing, torch's own run.
+oneDNN's products in the linear layers, by an operator that torch keeps private, took 4 % off a step
+of Base, but seconds for every new size of a supernet's slices, and more for new lengths: dropped.
 One product for query, key and value was not built: products of either width ran at the same rate.
 Fused AdamW takes 56 ms for the step of 95 M weights, torch's default 187 ms. Page faults of large
 tensors cost 0.3 to 1.9 s of a step on a virtual machine; `MALLOC_MMAP_THRESHOLD_` and

@@ -14,23 +14,6 @@ _BLOCK = 2**17
 """Numbers that stay in a core's cache between the passes over them."""
 
 
-def _onednn_product() -> Any:
-    """torch's operator for a linear layer by oneDNN, if it is there and does what it did.
-
-    It is not public: a torch without it, or with another of that name, gets plain layers.
-    """
-    left, right, bias = torch.eye(3), torch.arange(6.0).view(2, 3), torch.ones(2)
-    try:
-        product = torch.ops.mkldnn._linear_pointwise
-        found = product(left, right, bias, "none", [], "")
-        return product if torch.equal(found, right.t() + 1.0) else None
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
-        return None
-
-
-_ONEDNN = _onednn_product()
-
-
 class Dropout(nn.Dropout):
     """Dropout that draws 16 random bits for a number: torch's draws a whole float with care.
 
@@ -55,20 +38,6 @@ def dropout(hidden: Tensor, prob: float) -> Tensor:
     return hidden * (drawn >= dropped - 2**15).to(hidden.dtype).mul_(scale)
 
 
-class Linear(nn.Linear):
-    """A linear layer whose products are oneDNN's, as its convolutions are, instead of MKL's.
-
-    torch has no public switch for that. Where its operator is missing, this is `nn.Linear`.
-    """
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(..., in_features) to (..., out_features)."""
-        if self.training and self.bias is not None and multiplies(hidden) and _ONEDNN is not None:
-            projected: Tensor = _Linear.apply(hidden, self.weight, self.bias)
-            return projected
-        return super().forward(hidden)
-
-
 def multiplies(signal: Tensor) -> bool:
     """Whether the functions below take this tensor: float32 on a CPU, outside autocast."""
     return (
@@ -88,32 +57,6 @@ def time_norm_gelu(signal: Tensor, weight: Tensor, bias: Tensor, eps: float) -> 
     """GELU of each channel normalized over time: a GroupNorm with a group for each channel."""
     active: Tensor = _TimeNormGelu.apply(signal, weight, bias, eps)
     return active
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        hidden = hidden.contiguous()
-        ctx.save_for_backward(hidden, weight)
-        return _product(hidden, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        hidden, weight = ctx.saved_tensors
-        gradient = gradients[0].flatten(0, -2)
-        to_hidden = to_weight = None
-        if ctx.needs_input_grad[0]:
-            to_hidden = _product(gradient, weight.t()).view_as(hidden)
-        if ctx.needs_input_grad[1]:
-            to_weight = _product(gradient.t(), hidden.flatten(0, -2).t())
-        return to_hidden, to_weight, gradient.sum(0)
-
-
-def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left @ right.T + bias."""
-    assert _ONEDNN is not None, "the caller has looked"
-    product: Tensor = _ONEDNN(left, right, bias, "none", [], "")
-    return product
 
 
 class _StridedConv(torch.autograd.Function):

@@ -22,10 +22,10 @@ class SelfAttention(nn.Module):
         self.head_dim = head_dim
         self.dropout = dropout
         inner_dim = num_heads * head_dim
-        self.q_proj = cpu_training.Linear(embed_dim, inner_dim)
-        self.k_proj = cpu_training.Linear(embed_dim, inner_dim)
-        self.v_proj = cpu_training.Linear(embed_dim, inner_dim)
-        self.out_proj = cpu_training.Linear(inner_dim, embed_dim)
+        self.q_proj = nn.Linear(embed_dim, inner_dim)
+        self.k_proj = nn.Linear(embed_dim, inner_dim)
+        self.v_proj = nn.Linear(embed_dim, inner_dim)
+        self.out_proj = nn.Linear(inner_dim, embed_dim)
 
     def forward(self, hidden: Tensor, attend: Tensor | None) -> Tensor:
         """Mix frames.
@@ -80,8 +80,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, embed_dim: int, ffn_dim: int, dropout: float) -> None:
         super().__init__()
-        self.up = cpu_training.Linear(embed_dim, ffn_dim)
-        self.down = cpu_training.Linear(ffn_dim, embed_dim)
+        self.up = nn.Linear(embed_dim, ffn_dim)
+        self.down = nn.Linear(ffn_dim, embed_dim)
         self.dropout = cpu_training.Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from train.models.cpu_training import Dropout, Linear, dropout, strided_conv, time_norm_gelu
+from train.models.cpu_training import Dropout, dropout, strided_conv, time_norm_gelu
 
 
 def assert_same(ours, theirs, inputs):
@@ -44,14 +44,6 @@ def test_the_norm_over_time_is_a_group_norm_with_a_gelu(channels):
     normed = functional.group_norm(signal.transpose(1, 2), channels, weight, bias, 1e-5)
     expected = functional.gelu(normed).transpose(1, 2)
     assert_same(time_norm_gelu(signal, weight, bias, 1e-5), expected, (signal, weight, bias))
-
-
-def test_a_linear_layer_in_training_is_a_linear_layer():
-    torch.manual_seed(0)
-    layer = Linear(6, 5).train()
-    hidden = torch.randn(2, 3, 6, requires_grad=True)
-    expected = functional.linear(hidden, layer.weight, layer.bias)
-    assert_same(layer(hidden), expected, (hidden, layer.weight, layer.bias))
 
 
 @pytest.mark.parametrize("prob", [0.0001, 0.1, 0.5, 0.999])

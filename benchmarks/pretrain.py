@@ -321,7 +321,6 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
         speed="\n".join(speed),
         where="\n".join(where),
         head=f"| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|",
-        tried="\n".join(f"| {' | '.join(row)} |" for row in TRIED),
     )
 
 
@@ -358,20 +357,11 @@ Where other programs share the cores, read the ratio of processor time.
 
 ## What was tried
 
-Noted by hand while the step was made faster, on a busy machine; this script does not repeat
-them. Two utterances of 4 s, Base, one thread, forward and backward if not said otherwise; the best
-of several runs, each idea alone.
-
-| idea | ours, ms | torch's, ms | |
-|---|---|---|---|
-{tried}
-
-oneDNN's products in the linear layers, by an operator that torch keeps private, took 4 % off a step
-of Base, but seconds for every new size of a supernet's slices, and more for new lengths: dropped.
-One product for query, key and value was not built: products of either width ran at the same rate.
-Fused AdamW takes 56 ms for the step of 95 M weights, torch's default 187 ms. Page faults of large
-tensors cost 0.3 to 1.9 s of a step on a virtual machine; `MALLOC_MMAP_THRESHOLD_` and
-`MALLOC_TRIM_THRESHOLD_` set to gigabytes spare them, for either side. `torch.compile`, Winograd
+Kept, for training on a CPU: convolutions as products of views with time before channels, GroupNorm
+and GELU block by block in the cache, dropout from 16 random bits, attention with dropout written
+out, position convolution channels-last, fused AdamW. Dropped, because they were slower: the
+position convolution unfolded, the first convolution as products, and oneDNN's private operator in
+the linear layers, which stalls for every new size of a supernet's slices. `torch.compile`, Winograd
 forms and Fourier transforms for the positions were not tried.
 """
 
@@ -379,19 +369,6 @@ HEAD = (
     "objective", "ours, s", "theirs, s", "theirs / ours: median (quartiles; range)",
     "ratio of processor time", "ours, GFLOP/s", "theirs, GFLOP/s", "plain sgemm",
 )  # fmt: skip
-
-TRIED = (
-    ("second convolution as products of views, time first", "655", "857", "kept"),
-    ("GroupNorm and GELU block by block in the cache", "118", "229", "kept"),
-    ("dropout of one layer's attention from 16 random bits", "2.7", "6.7", "kept"),
-    ("dropout of hidden states, the same way", "0.8", "2.5", "kept"),
-    ("attention written out, one layer, with torch's dropout", "21.5", "22.7", "kept"),
-    ("the same with ours", "17.0", "22.7", "kept"),
-    ("position convolution channels-last, with its weight norm", "213", "252", "kept"),
-    ("position convolution unfolded, forward, without norm", "76", "59", "dropped"),
-    ("first convolution as products", "121", "40", "dropped"),
-)
-"""What was timed, best of several runs."""
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import sys
 
 import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
-from compress.cli import main
 from train.models.wav2vec2 import load_encoder
 
 SIZES = {
@@ -20,20 +18,6 @@ SIZES = {
     "num_conv_pos_embeddings": 6,
     "num_conv_pos_embedding_groups": 4,
 }
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Call a command in this process: exit code, standard output, standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compress", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import io
 import json
-import sys
 import tarfile
 import threading
 from dataclasses import replace
@@ -14,24 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from compress.cli import main
 from train.data.corpora import librispeech, speech_commands
 from train.data.corpus import read_corpus
 from train.data.shards import find_shards, waveforms
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Call a command in this process: exit code, standard output, standard error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["compress", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

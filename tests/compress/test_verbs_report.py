@@ -2,26 +2,9 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
-
-from compress.cli import main
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Call a command in this process: exit code, standard output, standard error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["compress", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

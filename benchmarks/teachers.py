@@ -242,49 +242,54 @@ def of(rows: list[dict[str, Any]], name: str, key: str, fraction: float = 1.0) -
     return [row[key] for row in rows if row["name"] == name and row["fraction"] == fraction]
 
 
+TITLES = {
+    "log-mel": "log-mel, 80 bands",
+    "random-hubert": "random weights, GroupNorm extractor (wav2vec 2.0, HuBERT)",
+    "random-data2vec": "random weights, data2vec's sizes",
+    "random-data2vec2": "random weights, data2vec 2.0's sizes",
+    "wav2vec2": "wav2vec 2.0",
+    "hubert": "HuBERT, two rounds",
+    "data2vec": "data2vec",
+    "data2vec2": "data2vec 2.0",
+}
+
+
+def cell(values: list[float], scale: float = 100.0, digits: int = 1) -> str:
+    """Mean and deviation over seeds, then each seed; a lone value as it is."""
+    scaled = [scale * value for value in values]
+    if len(scaled) == 1:
+        return f"{scaled[0]:.{digits}f}"
+    each = ", ".join(f"{value:.{digits}f}" for value in scaled)
+    mean, deviation = statistics.mean(scaled), statistics.stdev(scaled)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f} ({each})"
+
+
+def main_row(rows: list[dict[str, Any]], name: str) -> str:
+    """What a kind of features cost, and what the probes found in them."""
+    cost = ["–", "–"]
+    if name in TEACHERS:
+        updates = of(rows, name, "updates")[0]
+        cost = [f"{updates:,.0f}", cell(of(rows, name, "cpu_s"), 1 / 60)]
+    figures = [cell(of(rows, name, "keywords")), cell(of(rows, name, "phones"))]
+    return f"| {TITLES[name]} | {' | '.join([*cost, *figures])} |"
+
+
+def race_row(rows: list[dict[str, Any]], name: str, fraction: float) -> str:
+    """What a part of the time was worth."""
+    minutes = cell(of(rows, name, "cpu_s", fraction), 1 / 60)
+    updates = of(rows, name, "updates", fraction)[0]
+    keywords = cell(of(rows, name, "keywords", fraction))
+    return f"| {TITLES[name]} | {fraction:g} | {minutes} | {updates:,} | {keywords} |"
+
+
 def report(rows: list[dict[str, Any]], seconds: dict[str, dict[str, float]], minutes: float) -> str:
     """The page docs/results/teachers.md."""
-
-    def cell(values: list[float], scale: float = 100.0, digits: int = 1) -> str:
-        scaled = [scale * value for value in values]
-        if len(scaled) == 1:
-            return f"{scaled[0]:.{digits}f}"
-        each = ", ".join(f"{value:.{digits}f}" for value in scaled)
-        mean, deviation = statistics.mean(scaled), statistics.stdev(scaled)
-        return f"{mean:.{digits}f} ± {deviation:.{digits}f} ({each})"
-
-    def line(title: str, name: str) -> str:
-        cost = ["–", "–"]
-        if of(rows, name, "seed") and name in TEACHERS:
-            updates = of(rows, name, "updates")[0]
-            cost = [f"{updates:,.0f}", cell(of(rows, name, "cpu_s"), 1 / 60)]
-        figures = [cell(of(rows, name, "keywords")), cell(of(rows, name, "phones"))]
-        return f"| {title} | {' | '.join([*cost, *figures])} |"
-
-    titles = {
-        "log-mel": "log-mel, 80 bands",
-        "random-hubert": "random weights, GroupNorm extractor (wav2vec 2.0, HuBERT)",
-        "random-data2vec": "random weights, data2vec's sizes",
-        "random-data2vec2": "random weights, data2vec 2.0's sizes",
-        "wav2vec2": "wav2vec 2.0",
-        "hubert": "HuBERT, two rounds",
-        "data2vec": "data2vec",
-        "data2vec2": "data2vec 2.0",
-    }
-    table = "\n".join(line(title, name) for name, title in titles.items())
-    race = "\n".join(
-        f"| {titles[name]} | {fraction:g} | {cell(of(rows, name, 'cpu_s', fraction), 1 / 60)} | "
-        f"{of(rows, name, 'updates', fraction)[0]:,} | "
-        f"{cell(of(rows, name, 'keywords', fraction))} |"
-        for name in RACERS
-        for fraction in TIMES
-    )
-    pnmi = [
-        cell([row["pnmi"][number] for row in rows if row["name"] == "hubert"], 1.0, 3)
-        for number in (0, 1)
-    ]
+    table = "\n".join(main_row(rows, name) for name in TITLES)
+    race = "\n".join(race_row(rows, name, part) for name in RACERS for part in TIMES)
+    units = [row["pnmi"] for row in rows if row["name"] == "hubert"]
+    pnmi = [cell([row[number] for row in units], 1.0, 3) for number in (0, 1)]
     units_s = seconds["hubert"]["start_s"]
-    steps = ", ".join(f"{titles[name]} {cost['update_s']:.2f} s" for name, cost in seconds.items())
+    steps = ", ".join(f"{TITLES[name]} {cost['update_s']:.2f} s" for name, cost in seconds.items())
     return f"""# Teachers: what four objectives learn in the same {minutes:g} CPU minutes
 
 Made by `make teachers` (`benchmarks/teachers.py`). Unlabelled audio: the train partitions of
@@ -317,7 +322,7 @@ Points of accuracy, teacher minus the random encoder of its sizes and seed, and 
 
 | teacher | keywords: over random | over log-mel | phones: over random | over log-mel |
 |---|---|---|---|---|
-{gains(rows, titles)}
+{gains(rows)}
 
 ## Does data2vec 2.0 get there sooner than data2vec?
 
@@ -333,7 +338,7 @@ Complete trainings of a part of the time, each with its own schedule.
 """
 
 
-def gains(rows: list[dict[str, Any]], titles: dict[str, str]) -> str:
+def gains(rows: list[dict[str, Any]]) -> str:
     """Table rows: each teacher's points over its random encoder, seed by seed, and over log-mel."""
     lines = []
     for name in TEACHERS:
@@ -345,7 +350,7 @@ def gains(rows: list[dict[str, Any]], titles: dict[str, str]) -> str:
                 points = [100 * (one - other) for one, other in zip(reached, base, strict=True)]
                 each = ", ".join(f"{value:+.1f}" for value in points)
                 cells.append(f"{statistics.mean(points):+.1f} ({each})")
-        lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
+        lines.append(f"| {TITLES[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Lets the tests here import `tiny_spaces` under pytest's importlib mode."""
+"""Calls the command line in this process; lets tests import `tiny_spaces` in importlib mode."""
 
 import sys
 from pathlib import Path

@@ -1,94 +1,101 @@
-"""Which subnets fit a parameter target: exact counts and exact sampling, no trial and error.
+"""Which subnets fit a budget: exact counts and exact sampling, no trial and error.
 
-A layer costs parameters by its own heads and width alone, so the number of ways in which n layers
-add up to a sum follows from that of n - 1 layers: dynamic programming over sums, for each width.
+A transformer layer costs what its own heads and width cost, and the rest depends on the model's
+width and on its feature extractor alone. So the number of ways in which n layers add up to a sum of
+costs follows from that of n - 1 layers: dynamic programming over sums, for each width.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
 import numpy as np
 
 from . import BudgetError
-from .cost.params import fixed_params, layer_params, params
+from .budget import FLAGS, Budget, amount
+from .cost import Cost
+from .layer_sums import LayerSums
 from .spaces import Space
 from .subnet import Subnet
-
 
 @dataclass(frozen=True, kw_only=True)
 class Feasibility:
     """What a search can reach, known before it starts."""
 
     space: str
-    target_params: int
-    """Most parameters, counted as `cost.params.params` does."""
+    limits: dict[str, int]
     smallest: Subnet
-    smallest_params: int
+    smallest_costs: dict[str, int]
     largest: Subnet
-    largest_params: int
+    largest_costs: dict[str, int]
     num_subnets: int
     """Subnets in the space."""
     num_within: int
-    """Those of at most `target_params`; exact."""
+    """Those that keep every limit; exact."""
+    num_within_each: dict[str, int]
+    """Those that keep one limit, whatever the others say; exact."""
 
 
-def feasibility(space: Space, target_params: int) -> Feasibility:
+def feasibility(space: Space, budget: Budget) -> Feasibility:
     """Report what fits.
 
     Raises:
-        BudgetError: nothing does; the message names the smallest subnet's parameters.
+        BudgetError: nothing does; the message names the limit and the least that is possible.
     """
-    within = FeasibleSet(space, target_params)
+    within = FeasibleSet(space, budget)
+    smallest, largest = space.smallest(), space.largest()
     return Feasibility(
         space=space.name,
-        target_params=target_params,
-        smallest=space.smallest(),
-        smallest_params=params(space, space.smallest()),
-        largest=space.largest(),
-        largest_params=params(space, space.largest()),
+        limits=budget.limits,
+        smallest=smallest,
+        smallest_costs=budget.cost_of(space, smallest),
+        largest=largest,
+        largest_costs=budget.cost_of(space, largest),
         num_subnets=space.size(),
         num_within=within.count,
+        num_within_each=within_each(space, budget),
     )
 
 
-def count_within(space: Space, target_params: int) -> int:
-    """Number of subnets of at most `target_params` parameters; 0 when the smallest has more."""
-    return sum(
-        _tables(space, embed_dim).count(depth, target_params - fixed_params(space, embed_dim))
-        for embed_dim in space.embed_dim
-        for depth in space.depth
-    )
+def within_each(space: Space, budget: Budget) -> dict[str, int]:
+    """For each limit, the number of subnets that keep it."""
+    counts = {}
+    for name, limit in budget.limits.items():
+        others = {other: None for other in budget.limits if other != name}
+        counts[name] = count_within(space, replace(budget, **{**others, name: limit}))
+    return counts
 
 
-def sample_within(space: Space, target_params: int, rng: np.random.Generator) -> Subnet:
-    """Draw a subnet of at most `target_params` parameters, each with the same probability.
+def count_within(space: Space, budget: Budget) -> int:
+    """Number of subnets that keep the budget; 0 where none does."""
+    return sum(group.count for group in _groups(space, budget))
+
+
+def sample_within(space: Space, budget: Budget, rng: np.random.Generator) -> Subnet:
+    """Draw a subnet that keeps the budget, each with the same probability.
 
     Raises:
         BudgetError: nothing fits.
     """
-    return FeasibleSet(space, target_params).sample(rng)
+    return FeasibleSet(space, budget).sample(rng)
 
 
 class FeasibleSet:
-    """The subnets that fit a target, in a fixed order that no list of them is made for.
+    """The subnets that fit a budget, in a fixed order that no list of them is made for.
 
     Raises:
         BudgetError: there is none.
     """
 
-    def __init__(self, space: Space, target_params: int) -> None:
+    def __init__(self, space: Space, budget: Budget) -> None:
         self._space = space
-        self._target_params = target_params
-        self._count = count_within(space, target_params)
-        if self._count == 0:
-            smallest = params(space, space.smallest())
-            raise BudgetError(
-                f"no subnet of space {space.name!r} fits {target_params:,} parameters: its "
-                f"smallest has {smallest:,}. Choose a smaller space (compress recipes) or raise "
-                f"--target-params."
-            )
+        self._budget = budget
+        self._groups = _groups(space, budget)
+        self._ends = list(accumulate(group.count for group in self._groups))
+        if not self.count:
+            raise BudgetError(_refusal(space, budget))
 
     @property
     def space(self) -> Space:
@@ -96,62 +103,50 @@ class FeasibleSet:
         return self._space
 
     @property
+    def budget(self) -> Budget:
+        """What they keep."""
+        return self._budget
+
+    @property
     def count(self) -> int:
         """Number of subnets that fit; exact."""
-        return self._count
+        return self._ends[-1] if self._ends else 0
 
     def holds(self, subnet: Subnet) -> bool:
         """Whether a subnet of the space fits."""
-        return params(self._space, subnet) <= self._target_params
+        return self._budget.holds(self._budget.cost_of(self._space, subnet))
 
     def at(self, rank: int) -> Subnet:
         """The subnet at `rank`, in [0, count); every one has exactly one rank.
 
-        Ordered by width, depth, then layer by layer from the first.
+        Ordered by width, feature extractor, depth, then layer by layer from the first.
 
         Raises:
             IndexError: a rank outside that range.
         """
-        if not 0 <= rank < self._count:
-            raise IndexError(f"rank must lie in [0, {self._count}), got {rank}")
-        for embed_dim in self._space.embed_dim:
-            budget = self._target_params - fixed_params(self._space, embed_dim)
-            tables = _tables(self._space, embed_dim)
-            for depth in self._space.depth:
-                num_here = tables.count(depth, budget)
-                if rank < num_here:
-                    return self._subnet(embed_dim, tables.unrank(depth, budget, rank))
-                rank -= num_here
-        raise AssertionError("the counts of the widths and depths do not add up")
+        if not 0 <= rank < self.count:
+            raise IndexError(f"rank must lie in [0, {self.count}), got {rank}")
+        index = bisect_right(self._ends, rank)
+        group = self._groups[index]
+        before = self._ends[index - 1] if index else 0
+        return group.subnet(group.layers.unrank(group.depth, group.room, rank - before))
 
     def sample(self, rng: np.random.Generator) -> Subnet:
         """Draw one, each with the same probability."""
-        return self.at(uniform_below(self._count, rng))
+        return self.at(uniform_below(self.count, rng))
 
     def largest(self) -> Subnet:
-        """The subnet with the most parameters; the last in order where several have as many."""
-        best: tuple[int, int, int] | None = None
-        for embed_dim in self._space.embed_dim:
-            fixed = fixed_params(self._space, embed_dim)
-            for depth in self._space.depth:
-                total = _tables(self._space, embed_dim).largest_sum(
-                    depth, self._target_params - fixed
-                )
-                if total is not None:
-                    best = max(best or (0, 0, 0), (fixed + total, embed_dim, depth))
-        assert best is not None  # the set is not empty
-        total, embed_dim, depth = best
-        budget = total - fixed_params(self._space, embed_dim)
-        tables = _tables(self._space, embed_dim)
-        return self._subnet(embed_dim, tables.heaviest(depth, budget))
-
-    def _subnet(self, embed_dim: int, layers: list[tuple[int, int]]) -> Subnet:
-        return Subnet(
-            space=self._space.name,
-            embed_dim=embed_dim,
-            num_heads=tuple(heads for heads, _ in layers),
-            ffn_dim=tuple(ffn for _, ffn in layers),
+        """The subnet with the most parameters; one of them where several have as many."""
+        best, _, group = max(
+            (
+                (group.most_params, -index, group)
+                for index, group in enumerate(self._groups)
+                if group.count
+            ),
+            key=lambda found: found[:2],
         )
+        params_of_layers = best - group.rest_params
+        return group.subnet(group.layers.heaviest(group.depth, group.room, params_of_layers))
 
 
 def uniform_below(bound: int, rng: np.random.Generator) -> int:
@@ -164,65 +159,119 @@ def uniform_below(bound: int, rng: np.random.Generator) -> int:
             return drawn
 
 
-class _Tables:
-    """For one width: how many ways n layers have to cost at most a budget, for each n."""
+@dataclass(frozen=True)
+class _Group:
+    """Subnets that differ in their layers alone."""
 
-    def __init__(self, options: tuple[tuple[tuple[int, int], int], ...], most_layers: int) -> None:
-        self._options = options  # ((heads, ffn), parameters) of a layer
-        ways = {0: 1}
-        self._sums: list[list[int]] = []  # for n layers, the reachable sums, ascending
-        self._counts: list[list[int]] = []  # beside them: sequences of layers up to that sum
-        for num_layers in range(most_layers + 1):
-            if num_layers:
-                longer: dict[int, int] = {}
-                for total, count in ways.items():
-                    for _, cost in options:
-                        longer[total + cost] = longer.get(total + cost, 0) + count
-                ways = longer
-            self._sums.append(sorted(ways))
-            self._counts.append(list(accumulate(ways[total] for total in self._sums[-1])))
+    space: Space
+    embed_dim: int
+    conv_channels: tuple[int, ...]
+    depth: int
+    layers: LayerSums
+    rest_params: int
+    """Parameters beside the layers."""
+    room: tuple[int | None, ...]
+    """What the limits leave to the layers, parameters first; None: no limit."""
 
-    def count(self, num_layers: int, budget: int) -> int:
-        """Sequences of `num_layers` layers that cost at most `budget`."""
-        index = bisect_right(self._sums[num_layers], budget)
-        return self._counts[num_layers][index - 1] if index else 0
+    @cached_property
+    def count(self) -> int:
+        """How many fit."""
+        return self.layers.count(self.depth, self.room)
 
-    def largest_sum(self, num_layers: int, budget: int) -> int | None:
-        """The highest cost within `budget`; None when there is none."""
-        index = bisect_right(self._sums[num_layers], budget)
-        return self._sums[num_layers][index - 1] if index else None
+    @property
+    def most_params(self) -> int:
+        """Parameters of the largest that fits; there is one."""
+        most = self.layers.most_params(self.depth, self.room)
+        assert most is not None
+        return self.rest_params + most
 
-    def unrank(self, num_layers: int, budget: int, rank: int) -> list[tuple[int, int]]:
-        """The sequence at `rank` among those within `budget`, as (heads, ffn) of each layer."""
-        layers = []
-        for num_left in reversed(range(num_layers)):
-            for layer, cost in self._options:
-                num_here = self.count(num_left, budget - cost)
-                if rank < num_here:
-                    layers.append(layer)
-                    budget -= cost
-                    break
-                rank -= num_here
-        return layers
-
-    def heaviest(self, num_layers: int, total: int) -> list[tuple[int, int]]:
-        """The last sequence in order that costs exactly `total`, the highest within a budget."""
-        layers = []
-        for num_left in reversed(range(num_layers)):
-            for layer, cost in reversed(self._options):
-                if self.largest_sum(num_left, total - cost) == total - cost:
-                    layers.append(layer)
-                    total -= cost
-                    break
-        return layers
+    def subnet(self, layers: list[tuple[int, int]]) -> Subnet:
+        """The subnet with these heads and widths of its layers."""
+        return Subnet(
+            space=self.space.name,
+            embed_dim=self.embed_dim,
+            num_heads=tuple(heads for heads, _ in layers),
+            ffn_dim=tuple(ffn for _, ffn in layers),
+            conv_channels=self.conv_channels,
+        )
 
 
-@lru_cache(maxsize=32)
-def _tables(space: Space, embed_dim: int) -> _Tables:
-    head_dim = space.supernet.head_dim
+def _groups(space: Space, budget: Budget) -> list[_Group]:
+    # Parameters are looked at even without a limit: they say which subnet is the largest.
+    names = ["params", *(name for name in budget.limits if name != "params")]
+    limits = [budget.limits.get(name) for name in names]
+    costs: Mapping[str, Cost] = budget.costs
+    looked_at = tuple(costs[name] for name in names)
+    groups = []
+    for embed_dim in space.embed_dim:
+        layers = _layer_sums(space, embed_dim, looked_at)
+        for conv_channels, rests in _rests(space, embed_dim, looked_at):
+            room = tuple(
+                None if limit is None else limit - rest
+                for limit, rest in zip(limits, rests, strict=True)
+            )
+            groups += [
+                _Group(space, embed_dim, conv_channels, depth, layers, rests[0], room)
+                for depth in space.depth
+            ]
+    return groups
+
+
+@lru_cache(maxsize=64)
+def _layer_sums(space: Space, embed_dim: int, costs: tuple[Cost, ...]) -> LayerSums:
+    dense = space.sized(embed_dim, next(space.extractors()))
     options = tuple(
-        ((heads, ffn), layer_params(embed_dim, heads, ffn, head_dim))
+        ((heads, ffn), tuple(cost.layer(dense, heads, ffn) for cost in costs))
         for heads in space.num_heads
         for ffn in space.ffn_dims(embed_dim)
     )
-    return _Tables(options, space.depth[-1])
+    return LayerSums(options, space.depth[-1])
+
+
+@lru_cache(maxsize=64)
+def _rests(
+    space: Space, embed_dim: int, costs: tuple[Cost, ...]
+) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """For each feature extractor its channels, and what all but the layers costs with it."""
+    rows = []
+    for conv_channels in space.extractors():
+        dense = space.sized(embed_dim, conv_channels)
+        rows.append((conv_channels, tuple(cost.rest(space.supernet, dense) for cost in costs)))
+    return tuple(rows)
+
+
+def _refusal(space: Space, budget: Budget) -> str:
+    """Why nothing fits, and the way out."""
+    for name, count in within_each(space, budget).items():
+        if not count:
+            limit = budget.limits[name]
+            least = least_of(space, budget.costs[name])
+            words = amount(name, limit)
+            return (
+                f"no subnet of space {space.name!r} fits {words}: the least is "
+                f"{amount(name, least)}. Choose a smaller space (compress recipes) or raise "
+                f"{FLAGS[name]}."
+            )
+    flags = " and ".join(FLAGS[name] for name in budget.limits)
+    counts = ", ".join(
+        f"{count:,} keep {FLAGS[name]}" for name, count in within_each(space, budget).items()
+    )
+    return (
+        f"no subnet of space {space.name!r} keeps {flags} together, though each alone can be kept "
+        f"({counts}). Raise one of them or choose another space (compress recipes)."
+    )
+
+
+def least_of(space: Space, cost: Cost) -> int:
+    """The least that a subnet can cost; a measured latency need not grow with every size."""
+    found = []
+    for embed_dim in space.embed_dim:
+        dense = [space.sized(embed_dim, channels) for channels in space.extractors()]
+        layer = min(
+            cost.layer(dense[0], heads, ffn)
+            for heads in space.num_heads
+            for ffn in space.ffn_dims(embed_dim)
+        )
+        rest = min(cost.rest(space.supernet, config) for config in dense)
+        found += [rest + depth * layer for depth in space.depth]
+    return min(found)

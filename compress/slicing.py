@@ -59,10 +59,9 @@ def slicing_plan(space: Space, subnet: Subnet) -> dict[str, Cut]:
     ]
     plan: dict[str, Cut] = {}
     for pattern, index in tensor_names(dense):
-        layer = index if "{l}" in pattern else None
-        source = layers[layer] if layer is not None else index
+        source = layers[index] if "{l}" in pattern and index is not None else index
         axes = tuple(
-            WHOLE if axis == FIXED else by_axis[axis].kept(axis, full, dense, layer)
+            WHOLE if axis == FIXED else by_axis[axis].kept(axis, full, dense, index)
             for axis in TENSOR_AXES[pattern]
         )
         plan[_numbered(pattern, index)] = Cut(_numbered(pattern, source), axes)

@@ -30,6 +30,8 @@ class Subnet:
     """Attention heads of each kept layer, first layer first."""
     ffn_dim: tuple[_Count, ...]
     """Hidden width of each kept layer's feed-forward block, in units."""
+    conv_channels: tuple[_Count, ...] = ()
+    """Channels of each layer of the feature extractor; empty where the space leaves them alone."""
 
     def __post_init__(self) -> None:
         if not self.num_heads or len(self.num_heads) != len(self.ffn_dim):
@@ -44,8 +46,11 @@ class Subnet:
         return len(self.num_heads)
 
     def to_json(self) -> str:
-        """One line of JSON with the four keys, in the order of the fields."""
-        return json.dumps(asdict(self))
+        """One line of JSON, keys in the order of the fields; `conv_channels` where it is chosen."""
+        written = asdict(self)
+        if not self.conv_channels:
+            del written["conv_channels"]
+        return json.dumps(written)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -70,10 +75,11 @@ class Subnet:
         for key in written:
             if key not in known:
                 raise SubnetError(f"unknown key {key!r} in a subnet: {nearest(key, known)}")
-        missing = [key for key in known if key not in written]
+        needed = [key for key in known if key != "conv_channels"]
+        missing = [key for key in needed if key not in written]
         if missing:
             raise SubnetError(
-                f"a subnet needs the keys {', '.join(known)}; add {', '.join(missing)}"
+                f"a subnet needs the keys {', '.join(needed)}; add {', '.join(missing)}"
             )
         try:
             return cls(**written)

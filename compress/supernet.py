@@ -46,7 +46,7 @@ class Supernet(nn.Module):
         frame_mask: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode with a subnet in place; arguments and result as for the dense encoder."""
-        dense = _skeleton(self.space.config(subnet)).train(self.training)
+        dense = skeleton(self.space.config(subnet)).train(self.training)
         output: EncoderOutput = functional_call(
             dense, self.slices(subnet), (waveform, lengths, frame_mask), strict=True
         )
@@ -102,7 +102,7 @@ def load_supernet(folder: Path) -> Supernet:
 
 
 @lru_cache(maxsize=8)
-def _skeleton(config: Wav2Vec2Config) -> Wav2Vec2Encoder:
+def skeleton(config: Wav2Vec2Config) -> Wav2Vec2Encoder:
     """The dense encoder's wiring without weights: they are handed in at each call."""
     with torch.device("meta"):
         return Wav2Vec2Encoder(config)

@@ -29,13 +29,13 @@ _LAYER = {
 
 TENSOR_AXES: dict[str, tuple[str, ...]] = {
     "mask_embedding": ("embed_dim",),
-    "feature_extractor.{i}.conv.weight": (FIXED, FIXED, FIXED),
-    "feature_extractor.{i}.conv.bias": (FIXED,),
-    "feature_extractor.{i}.norm.weight": (FIXED,),
-    "feature_extractor.{i}.norm.bias": (FIXED,),
-    "feature_norm.weight": (FIXED,),
-    "feature_norm.bias": (FIXED,),
-    "feature_projection.weight": ("embed_dim", FIXED),
+    "feature_extractor.{i}.conv.weight": ("conv_channels", "conv_inputs", FIXED),
+    "feature_extractor.{i}.conv.bias": ("conv_channels",),
+    "feature_extractor.{i}.norm.weight": ("conv_channels",),
+    "feature_extractor.{i}.norm.bias": ("conv_channels",),
+    "feature_norm.weight": ("conv_features",),
+    "feature_norm.bias": ("conv_features",),
+    "feature_projection.weight": ("embed_dim", "conv_features"),
     "feature_projection.bias": ("embed_dim",),
     # Weight normalization is folded on the full tensor before it is cut, as the authors do.
     "pos_conv.conv.weight": ("embed_dim", "embed_dim_per_group", FIXED),

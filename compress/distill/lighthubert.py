@@ -148,10 +148,29 @@ def distillation_loss(
 ) -> Tensor:
     """L1 between a subnet's prediction and the target, per counted frame and channel."""
     output = supernet(subnet, batch.waveform, batch.lengths, frame_mask)
+    predicted = supernet.predict(output)
+    return distillation_error(predicted, target, frame_mask, output.padding_mask, frames)
+
+
+def distillation_error(
+    predicted: Tensor,
+    target: Tensor,
+    frame_mask: Tensor,
+    padding_mask: Tensor | None,
+    frames: Frames,
+) -> Tensor:
+    """Mean L1 per counted frame and channel.
+
+    Args:
+        predicted: (batch, frames, dim).
+        target: (batch, frames, dim).
+        frame_mask: bool (batch, frames), True = hidden from the student.
+        padding_mask: bool (batch, frames), True = padding; None: there is none.
+        frames: which frames count.
+    """
     counted = frame_mask
     if frames == "all":
-        padding = output.padding_mask
-        counted = torch.ones_like(frame_mask) if padding is None else ~padding
-    error = functional.l1_loss(supernet.predict(output).float(), target, reduction="none")
+        counted = torch.ones_like(frame_mask) if padding_mask is None else ~padding_mask
+    error = functional.l1_loss(predicted.float(), target, reduction="none")
     weights = counted.unsqueeze(-1).to(error.dtype)
     return (error * weights).sum() / (weights.sum().clamp_min(1.0) * error.shape[-1])

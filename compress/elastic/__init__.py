@@ -27,7 +27,8 @@ class ElasticDimension(Protocol):
             axis: one of `AXES`.
             full: the supernet's sizes.
             dense: the subnet's sizes, nowhere above them.
-            layer: the subnet's layer, from 0; None for a tensor outside of layers.
+            layer: the subnet's layer, of the transformer or of the feature extractor, from 0; None
+                for a tensor outside of layers.
         """
 
 

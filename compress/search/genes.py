@@ -20,6 +20,8 @@ def gene_choices(space: Space) -> dict[str, tuple[Gene, ...]]:
     for layer in range(space.depth[-1]):
         choices[f"num_heads.{layer:02}"] = space.num_heads
         choices[f"ffn_ratio.{layer:02}"] = space.ffn_ratio
+    for layer, channels in enumerate(space.conv_channels):
+        choices[f"conv_channels.{layer:02}"] = channels
     return choices
 
 
@@ -32,6 +34,9 @@ def subnet_from(space: Space, genes: Mapping[str, Gene]) -> Subnet:
         embed_dim=embed_dim,
         num_heads=tuple(int(genes[f"num_heads.{layer:02}"]) for layer in range(depth)),
         ffn_dim=tuple(width_of[genes[f"ffn_ratio.{layer:02}"]] for layer in range(depth)),
+        conv_channels=tuple(
+            int(genes[f"conv_channels.{layer:02}"]) for layer in range(len(space.conv_channels))
+        ),
     )
 
 
@@ -45,4 +50,6 @@ def genes_of(space: Space, subnet: Subnet, rng: np.random.Generator) -> dict[str
     for layer, (heads, ffn) in enumerate(zip(subnet.num_heads, subnet.ffn_dim, strict=True)):
         genes[f"num_heads.{layer:02}"] = heads
         genes[f"ffn_ratio.{layer:02}"] = ratio_of[ffn]
+    for layer, channels in enumerate(subnet.conv_channels):
+        genes[f"conv_channels.{layer:02}"] = channels
     return genes

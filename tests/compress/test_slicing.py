@@ -70,9 +70,10 @@ def hidden_indices(embed_dim, ffn_dim, block):
     seed=st.integers(0, 10**6),
     conv_norm=st.sampled_from(["layer", "group"]),
     conv_bias=st.booleans(),
+    elastic=st.booleans(),
 )
-def test_every_tensor_of_the_dense_subnet_is_cut_by_the_rules(seed, conv_norm, conv_bias):
-    space = tiny_space(conv_norm=conv_norm, conv_bias=conv_bias)
+def test_every_tensor_of_the_dense_subnet_is_cut_by_the_rules(seed, conv_norm, conv_bias, elastic):
+    space = tiny_space(conv_norm=conv_norm, conv_bias=conv_bias, elastic=elastic)
     rng = np.random.default_rng(seed)
     subnet, full = space.sample(rng), state_of(space.supernet, rng)
     dense = cut(space, subnet, full)
@@ -83,14 +84,24 @@ def test_every_tensor_of_the_dense_subnet_is_cut_by_the_rules(seed, conv_norm, c
 
     embed = subnet.embed_dim
     for name in ("mask_embedding", "norm.weight", "norm.bias", "pos_conv.conv.bias",
-                 "feature_projection.weight", "feature_projection.bias"):  # fmt: skip
+                 "feature_projection.bias"):  # fmt: skip
         np.testing.assert_array_equal(dense[name], full[name][:embed])
     np.testing.assert_array_equal(
         dense["pos_conv.conv.weight"], full["pos_conv.conv.weight"][:embed, : embed // 2, :]
     )
-    for name in ("feature_norm.weight", "feature_extractor.0.norm.bias",
-                 "feature_extractor.1.conv.weight"):  # fmt: skip
-        assert dense[name] is full[name]
+    first, last = subnet.conv_channels or (3, 5)
+    np.testing.assert_array_equal(
+        dense["feature_projection.weight"], full["feature_projection.weight"][:embed, :last]
+    )
+    for name, index in {
+        "feature_extractor.0.conv.weight": np.ix_(range(first), range(1), range(4)),
+        "feature_extractor.0.norm.bias": np.ix_(range(first)),
+        "feature_extractor.1.conv.weight": np.ix_(range(last), range(first), range(3)),
+        "feature_norm.weight": np.ix_(range(last)),
+    }.items():
+        np.testing.assert_array_equal(dense[name], full[name][index])
+        if not elastic:
+            assert dense[name] is full[name]
     for layer, source in enumerate(space.kept_layers(subnet.depth)):
         new, old = f"layers.{layer}.", f"layers.{source}."
         attention = 2 * subnet.num_heads[layer]
@@ -112,9 +123,13 @@ def test_every_tensor_of_the_dense_subnet_is_cut_by_the_rules(seed, conv_norm, c
             np.testing.assert_array_equal(dense[new + name], full[old + name][index])
 
 
-@given(seed=st.integers(0, 10**6), conv_norm=st.sampled_from(["layer", "group"]))
-def test_the_cut_tensors_hold_as_many_numbers_as_were_counted(seed, conv_norm):
-    space = tiny_space(conv_norm=conv_norm, conv_bias=True)
+@given(
+    seed=st.integers(0, 10**6),
+    conv_norm=st.sampled_from(["layer", "group"]),
+    elastic=st.booleans(),
+)
+def test_the_cut_tensors_hold_as_many_numbers_as_were_counted(seed, conv_norm, elastic):
+    space = tiny_space(conv_norm=conv_norm, conv_bias=True, elastic=elastic)
     rng = np.random.default_rng(seed)
     subnet = space.sample(rng)
     dense = cut(space, subnet, state_of(space.supernet, rng))
@@ -145,7 +160,7 @@ def test_each_axis_is_claimed_by_one_dimension_and_each_claim_is_used():
 
 
 def test_dimensions_are_found_by_file_name():
-    assert dimension_names() == ("depth", "embed_dim", "ffn_dim", "num_heads")
+    assert dimension_names() == ("conv_channels", "depth", "embed_dim", "ffn_dim", "num_heads")
     with pytest.raises(CompressError, match="did you mean 'ffn_dim'"):
         get_dimension("ffn_dims")
 

@@ -15,6 +15,8 @@ from compress.subnet import SubnetError
 def test_size_is_the_number_of_subnets():
     space = tiny_space()
     assert space.size() == len(set(every_subnet(space))) == 2 * (6 + 36 + 216)
+    elastic = tiny_space(num_layers=2, elastic=True)
+    assert elastic.size() == len(set(every_subnet(elastic))) == 2 * (6 + 36) * 2 * 3
 
 
 @given(name=st.sampled_from(space_names()), seed=st.integers(0, 999))
@@ -24,17 +26,21 @@ def test_a_sampled_subnet_is_of_its_space(name, seed):
     config = space.config(subnet)
     assert config.num_layers == subnet.depth
     assert (config.num_heads, config.ffn_dim) == (subnet.num_heads, subnet.ffn_dim)
+    stored = tuple(conv.channels for conv in space.supernet.conv_layers)
+    channels = tuple(conv.channels for conv in config.conv_layers)
+    assert channels == (subnet.conv_channels or stored)
     assert not config.pos_conv_weight_norm
 
 
 def test_each_choice_is_sampled_as_often_as_another():
-    space = tiny_space()
+    space = tiny_space(elastic=True)
     rng = np.random.default_rng(0)
     subnets = [space.sample(rng) for _ in range(3000)]
     for drawn, choices in (
         ([subnet.embed_dim for subnet in subnets], space.embed_dim),
         ([subnet.depth for subnet in subnets], space.depth),
         ([subnet.num_heads[-1] for subnet in subnets], space.num_heads),
+        ([subnet.conv_channels[1] for subnet in subnets], space.conv_channels[1]),
         ([subnet.ffn_dim[0] / subnet.embed_dim for subnet in subnets], space.ffn_ratio),
     ):
         shares = [np.mean(np.equal(drawn, choice)) for choice in choices]
@@ -71,6 +77,20 @@ def test_a_foreign_value_is_refused_with_the_allowed_ones(change, message):
 
 
 @pytest.mark.parametrize(
+    ("elastic", "channels", "message"),
+    [
+        (True, (3, 4), r"conv_channels\[1\] 4 .* choose one of 2, 3, 5"),
+        (True, (), r"must list 2 layers, got \(\)"),
+        (False, (3, 5), r"must be left out, got \(3, 5\)"),
+    ],
+)
+def test_foreign_channels_are_refused(elastic, channels, message):
+    space = tiny_space(elastic=elastic)
+    with pytest.raises(SubnetError, match=message):
+        space.check(replace(space.smallest(), conv_channels=channels))
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"embed_dim": (8, 4)},
@@ -83,6 +103,9 @@ def test_a_foreign_value_is_refused_with_the_allowed_ones(change, message):
         {"ffn_ratio": (1.0, 3.5)},
         {"depth": (0, 1)},
         {"depth": (1, 4)},
+        {"conv_channels": ((1, 3),)},
+        {"conv_channels": ((1, 3), (2, 6))},
+        {"conv_channels": ((1, 3), ())},
     ],
 )
 def test_choices_that_the_supernet_cannot_hold_are_refused(change):

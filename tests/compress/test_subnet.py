@@ -28,6 +28,12 @@ def test_json_holds_the_four_keys_in_order():
     assert text == '{"space": "tiny", "embed_dim": 8, "num_heads": [1, 2], "ffn_dim": [8, 20]}'
 
 
+def test_channels_of_the_feature_extractor_are_written_where_they_were_chosen():
+    text = Subnet.from_json(json.dumps({**WRITTEN, "conv_channels": [3, 5]})).to_json()
+    assert text.endswith('"conv_channels": [3, 5]}')
+    assert Subnet.from_json(text).conv_channels == (3, 5)
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_name():
     with pytest.raises(SubnetError, match=r"'num_head'.*did you mean 'num_heads'"):
         Subnet.from_json(json.dumps({**WRITTEN, "num_head": [1]}))
@@ -50,6 +56,8 @@ def test_a_missing_key_is_named():
         ("num_heads", [1, "2"]),
         ("num_heads", [1, -2]),
         ("ffn_dim", [8, None]),
+        ("conv_channels", [3, 0]),
+        ("conv_channels", 3),
     ],
 )
 def test_a_value_of_the_wrong_type_or_size_is_named_not_converted(key, value):

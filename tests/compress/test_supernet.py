@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import HubertConfig, HubertModel
 
 from compress.cost.params import params
-from compress.spaces import get_space
+from compress.spaces import Space, get_space
 from compress.subnet import Subnet
 from compress.supernet import Supernet, load_supernet, materialize, save_supernet
 
@@ -17,8 +17,18 @@ SPACE = get_space("otolite-tiny")
 
 @pytest.fixture(scope="module")
 def supernet() -> Supernet:
+    return randomized(SPACE)
+
+
+@pytest.fixture(scope="module")
+def elastic() -> Supernet:
+    """One whose feature extractor is elastic too."""
+    return randomized(get_space("otolite-tiny-conv"))
+
+
+def randomized(space: Space) -> Supernet:
     torch.manual_seed(0)
-    made = Supernet(SPACE, target_dim=24)
+    made = Supernet(space, target_dim=24)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if "norm" in name or name.endswith("bias"):
@@ -29,10 +39,11 @@ def supernet() -> Supernet:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), samples=st.integers(800, 9_000))
 def test_a_slice_equals_the_materialized_model_bit_for_bit(
-    supernet: Supernet, seed: int, samples: int
+    supernet: Supernet, elastic: Supernet, seed: int, samples: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    subnet = SPACE.sample(rng)
+    supernet = elastic if seed % 2 else supernet
+    subnet = supernet.space.sample(rng)
     waveform = torch.from_numpy(rng.normal(0, 0.2, (2, samples)).astype(np.float32))
     lengths = torch.tensor([samples, samples * 2 // 3])
     with torch.inference_mode():
@@ -45,13 +56,14 @@ def test_a_slice_equals_the_materialized_model_bit_for_bit(
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_the_closed_form_counts_the_materialized_model(supernet: Supernet, seed: int) -> None:
-    subnet = SPACE.sample(np.random.default_rng(seed))
-    dense = materialize(supernet, subnet)
+def test_the_closed_form_counts_the_materialized_model(elastic: Supernet, seed: int) -> None:
+    space = elastic.space
+    subnet = space.sample(np.random.default_rng(seed))
+    dense = materialize(elastic, subnet)
     counted = sum(parameter.numel() for parameter in dense.parameters())
     # the authors count the mask embedding at the supernet's width
-    uncut_mask = SPACE.supernet.embed_dim - subnet.embed_dim
-    assert counted == params(SPACE, subnet) - uncut_mask
+    uncut_mask = space.supernet.embed_dim - subnet.embed_dim
+    assert counted == params(space, subnet) - uncut_mask
 
 
 def test_the_largest_subnet_is_the_supernet_itself(supernet: Supernet) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -20,6 +21,7 @@ from compress.tensor_axes import FIXED, TENSOR_AXES
 from runtime.faults import BundleFault
 from train.config import OneRoundRecipe, PretrainRecipe
 from train.data import corpus, layouts
+from train.models.wav2vec2_config import Wav2Vec2Config
 from train.objectives import Objective
 
 
@@ -51,14 +53,20 @@ def test_an_elastic_dimension_keeps_all_of_the_supernet_and_ascending_parts_of_i
     rng = np.random.default_rng(0)
     configs = [space.config(subnet) for subnet in (space.smallest(), space.sample(rng))]
     for axis in dimension.AXES:
-        inside_layers = not axis.startswith(("layer", "embed_dim"))
         for dense in configs:
-            for layer in range(dense.num_layers) if inside_layers else (None,):
+            for layer in layers_of(axis, dense):
                 kept = dimension.kept(axis, full, dense, layer)
                 ends = [end for piece in kept for end in (piece.start or 0, piece.stop)]
                 assert kept == WHOLE or ends == sorted(ends)
-        for layer in range(full.num_layers) if inside_layers else (None,):
+        for layer in layers_of(axis, full):
             assert dimension.kept(axis, full, full, layer) == WHOLE
+
+
+def layers_of(axis: str, config: Wav2Vec2Config) -> Iterable[int | None]:
+    """Where tensors with this axis are: in each layer of one kind or the other, or in none."""
+    if axis in ("conv_channels", "conv_inputs"):
+        return range(len(config.conv_layers))
+    return range(config.num_layers) if axis in ("attention", "ffn_dim") else (None,)
 
 
 def test_the_elastic_dimensions_share_the_axes_out_among_them():

@@ -85,7 +85,10 @@ class Wav2Vec2Encoder(ContextNetwork):
         Returns:
             every hidden state and feed-forward output.
         """
-        local = self.project(waveform, lengths)
+        return self.encode(self.project(waveform, lengths), frame_mask)
+
+    def encode(self, local: LocalFeatures, frame_mask: Tensor | None = None) -> EncoderOutput:
+        """Encode what `project` gave; `frame_mask` as for `forward`."""
         hidden = self.input_dropout(local.projected)
         if frame_mask is not None:
             assert self.mask_embedding is not None, "this encoder leaves hidden frames out"
@@ -104,7 +107,10 @@ class Wav2Vec2Encoder(ContextNetwork):
         """What each frame is by itself; arguments as for `forward`."""
         if self.config.normalize_waveform:
             waveform = normalize_waveform(waveform, lengths)
-        features = self.extract(waveform)
+        return self.project_features(self.extract(waveform), lengths)
+
+    def project_features(self, features: Tensor, lengths: Tensor | None = None) -> LocalFeatures:
+        """What each frame is by itself, from what `extract` gave: (batch, frames, channels)."""
         normed = self.feature_norm(features)
         padding_mask = self.padding_mask(lengths, features.shape[1])
         return LocalFeatures(features, normed, self.feature_projection(normed), padding_mask)

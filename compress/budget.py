@@ -1,0 +1,90 @@
+"""What a device allows: limits on one cost or on several at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from . import CompressError
+from .cost import Cost, macs, params, size, total
+from .spaces import Space
+from .subnet import Subnet
+
+COSTS: Mapping[str, Cost] = {"params": params, "macs": macs, "size_bytes": size}
+"""What is known of every subnet without a device, by its name in budgets and results."""
+
+LATENCY = "latency_ns"
+"""The name of what only a table that was measured on a device tells."""
+
+FLAGS = {
+    "params": "--target-params",
+    "macs": "--target-macs",
+    "size_bytes": "--size-mb",
+    LATENCY: "--latency-ms",
+}
+"""How people set each limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits that a subnet must keep, all of them."""
+
+    params: int | None = None
+    """Most parameters, prediction heads excluded; None: no limit, as below."""
+    macs: int | None = None
+    """Most multiply-accumulates for a second of audio."""
+    size_bytes: int | None = None
+    """Most bytes of the exported float32 graph."""
+    latency_ns: int | None = None
+    """Most compute for the device table's window, in ns; goes with `device`."""
+    device: Cost | None = field(default=None, hash=False)
+    """Latency of a subnet on a device, from its table; None: unknown."""
+
+    def __post_init__(self) -> None:
+        if not self.limits:
+            raise CompressError(f"a search needs a budget: give {', '.join(FLAGS.values())}")
+        for name, limit in self.limits.items():
+            if limit < 1:
+                raise CompressError(f"{FLAGS[name]} must be positive, got {limit}")
+        if self.latency_ns is not None and self.device is None:
+            raise CompressError(
+                "--latency-ms needs --device TABLE, which `python -m runtime bench` writes on the "
+                "device (compress blocks makes what it measures)"
+            )
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that are set, by the cost's name."""
+        values = {
+            "params": self.params,
+            "macs": self.macs,
+            "size_bytes": self.size_bytes,
+            LATENCY: self.latency_ns,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def costs(self) -> dict[str, Cost]:
+        """Every cost that is known, limited or not."""
+        return {**COSTS, **({} if self.device is None else {LATENCY: self.device})}
+
+    def cost_of(self, space: Space, subnet: Subnet) -> dict[str, int]:
+        """What a subnet costs, by every cost that is known."""
+        return {name: total(cost, space, subnet) for name, cost in self.costs.items()}
+
+    def holds(self, costs: Mapping[str, int]) -> bool:
+        """Whether these costs keep every limit."""
+        return all(costs[name] <= limit for name, limit in self.limits.items())
+
+    def use(self, costs: Mapping[str, int]) -> float:
+        """How much of the tightest limit these costs take; 1.0 is all of it."""
+        return max(costs[name] / limit for name, limit in self.limits.items())
+
+
+def amount(name: str, value: int) -> str:
+    """A cost for people: 30,000,000 parameters, 1.250 G MACs, 12.34 MB, 8.10 ms."""
+    if name == "params":
+        return f"{value:,} parameters"
+    if name == "macs":
+        return f"{value:,} MACs a second of audio"
+    if name == "size_bytes":
+        return f"{value / 1e6:,.3f} MB"
+    return f"{value / 1e6:,.3f} ms"

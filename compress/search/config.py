@@ -1,0 +1,60 @@
+"""What `compress search` looks for and how hard, without torch."""
+
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from ..budget import Budget
+from ..cost.latency import DeviceTable
+from ..spaces import Space
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SearchConfig:
+    """What `compress search` looks for."""
+
+    target_params: int | None = None
+    """Most parameters of the subnet, heads excluded; None: no limit, as below."""
+    target_macs: int | None = None
+    """Most multiply-accumulates for a second of audio."""
+    size_bytes: int | None = None
+    """Most bytes of the exported float32 graph."""
+    latency_ns: int | None = None
+    """Most compute for the device table's window, in ns."""
+    scorer: str = "distillation"
+    """How candidates are compared: a file of compress/search/scorers."""
+    num_trials: int = 64
+    """Subnets to score."""
+    population: int = 16
+    """Subnets of a generation."""
+    num_clips: int = 128
+    """Held-out clips that a subnet is scored on."""
+    polish_updates: int = 0
+    """Updates for which the winner alone is distilled further; 0: it stays as it was cut."""
+    seed: int = 0
+    """Of the sampler, the clips and their masks, and of the polish."""
+
+    def __post_init__(self) -> None:
+        if self.population < 2 or min(self.num_trials, self.num_clips) < 1 or self.seed < 0:
+            raise ValueError(
+                "population must be 2 or more, num_trials and num_clips 1 or more, seed 0 or more;"
+                f" got {self.population}, {self.num_trials}, {self.num_clips}, {self.seed}"
+            )
+        if self.polish_updates < 0:
+            raise ValueError(f"polish_updates must be 0 or more, got {self.polish_updates}")
+
+    def budget(self, space: Space, device: DeviceTable | None) -> Budget:
+        """The limits, on this space and device.
+
+        Raises:
+            CompressError: none is set, one is not positive, or the table is of another space.
+        """
+        if device is not None:
+            device.check(space)
+        return Budget(
+            params=self.target_params,
+            macs=self.target_macs,
+            size_bytes=self.size_bytes,
+            latency_ns=self.latency_ns,
+            device=device,
+        )

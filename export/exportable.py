@@ -1,4 +1,4 @@
-"""The form in which a dense keyword model leaves the lab: PCM in, posteriors out."""
+"""The form in which a dense model leaves the lab: PCM in, posteriors or features out."""
 
 import copy
 
@@ -17,18 +17,44 @@ class Posteriors(nn.Module):
                 normalization or log-mel.
         """
         super().__init__()
-        self.classifier = copy.deepcopy(classifier)
-        for module in self.classifier.modules():
-            if parametrize.is_parametrized(module):
-                _own_class(module)
-                for name in list(module.parametrizations):  # type: ignore[arg-type]
-                    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-        self.eval().requires_grad_(False)
+        self.classifier = folded(classifier)
+        self.eval()
 
     def forward(self, pcm: Tensor) -> Tensor:
         """(batch, samples) to posteriors (batch, labels)."""
         posteriors: Tensor = self.classifier(pcm).softmax(-1)
         return posteriors
+
+
+class Features(nn.Module):
+    """An encoder's last hidden state, its reparametrizations folded in."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        """Copy and prepare.
+
+        Args:
+            encoder: (batch, samples) in [-1, 1] to something with an `output` (batch, frames,
+                embed_dim).
+        """
+        super().__init__()
+        self.encoder = folded(encoder)
+        self.eval()
+
+    def forward(self, pcm: Tensor) -> Tensor:
+        """(batch, samples) to features (batch, frames, embed_dim)."""
+        features: Tensor = self.encoder(pcm).output
+        return features
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """A copy with plain tensors for weights, that neither trains nor takes gradients."""
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
+        if parametrize.is_parametrized(part):
+            _own_class(part)
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    return copied.eval().requires_grad_(False)
 
 
 def _own_class(module: nn.Module) -> None:

@@ -3,14 +3,12 @@
 import hashlib
 import io
 import zipfile
-import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from .archive import DROPPINGS, read_bounded, read_zip, too_large
 from .faults import BundleFault
 from .manifest import (
     GOLDEN_FILE,
@@ -41,11 +39,7 @@ __all__ = [
 
 MAX_BUNDLE_BYTES = 512 << 20
 """Most uncompressed bytes of a bundle: it is read into memory, and a zip may claim anything."""
-_MAX_ZIP_ENTRIES = 1000
 _BLOCK_BYTES = 1 << 20
-# File managers leave these behind. Nothing reads them, so they are no reason to refuse a bundle.
-_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def read_bundle(path: str | Path) -> Bundle:
         if path.is_dir():
             files = _read_folder(path)
         elif path.is_file():
-            files = _read_zip(path)
+            files = read_zip(path, what="a bundle", max_bytes=MAX_BUNDLE_BYTES)
         else:
             raise BundleFault("no such bundle; give a bundle's folder or its .zip")
         return _verified(files)
@@ -133,7 +127,7 @@ def read_golden(data: bytes) -> Golden:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as members:
             if sum(info.file_size for info in members.infolist()) > MAX_BUNDLE_BYTES:
-                raise _too_large()
+                raise too_large("a bundle", MAX_BUNDLE_BYTES)
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             for name in ("pcm", "posteriors", "tolerance"):
                 arrays[name] = archive[name]
@@ -190,7 +184,7 @@ def _verified(files: dict[str, bytes]) -> Bundle:
 def _read_folder(path: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     left_bytes = MAX_BUNDLE_BYTES
-    names = sorted(entry.name for entry in path.iterdir() if entry.name not in _DROPPINGS)
+    names = sorted(entry.name for entry in path.iterdir() if entry.name not in DROPPINGS)
     if MANIFEST_FILE not in names:  # before reading what may be somebody's whole home folder
         raise BundleFault(f"holds no {MANIFEST_FILE}: not a bundle, or not a whole one")
     for name in names:
@@ -198,75 +192,8 @@ def _read_folder(path: Path) -> dict[str, bytes]:
         if not file.is_file():  # a pipe would be waited for, a folder has no digest
             raise BundleFault(f"{name!r} is not a file; a bundle holds plain files only")
         with file.open("rb") as handle:
-            files[name] = _read_bounded(handle, left_bytes)
+            files[name] = read_bounded(handle, left_bytes)
+        if len(files[name]) > left_bytes:
+            raise too_large("a bundle", MAX_BUNDLE_BYTES)
         left_bytes -= len(files[name])
     return files
-
-
-def _read_zip(path: Path) -> dict[str, bytes]:
-    """Read the entries, whatever the headers claim about their sizes."""
-    if path.stat().st_size > MAX_BUNDLE_BYTES:
-        raise _too_large()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = _plain_names(archive.infolist())
-            files: dict[str, bytes] = {}
-            left_bytes = MAX_BUNDLE_BYTES
-            for info, name in names:
-                with archive.open(info) as handle:
-                    files[name] = _read_bounded(handle, left_bytes)
-                left_bytes -= len(files[name])
-            return files
-    # Every way in which zipfile reports damage: it has no base class of its own.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise _not_a_zip(error) from error
-    except (RuntimeError, ValueError, IndexError, KeyError, OverflowError) as error:
-        raise _not_a_zip(error) from error
-
-
-def _plain_names(entries: Iterable[zipfile.ZipInfo]) -> list[tuple[zipfile.ZipInfo, str]]:
-    """Pair entries with file names; a zip may wrap everything in one folder."""
-    infos = [
-        info
-        for info in entries
-        if not info.is_dir()
-        and not info.filename.startswith("__MACOSX/")
-        and info.filename.rsplit("/", 1)[-1] not in _DROPPINGS
-    ]
-    if len(infos) > _MAX_ZIP_ENTRIES:
-        raise BundleFault(f"holds {len(infos)} files, more than a bundle's {_MAX_ZIP_ENTRIES}")
-    folders = {info.filename.rpartition("/")[0] for info in infos}
-    folder = folders.pop() if len(folders) == 1 else ""
-    named: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        name = info.filename.rpartition("/")[2] if folder else info.filename
-        if folder in (".", "..") or "/" in folder or "/" in name or "\\" in info.filename:
-            raise BundleFault(f"entry {info.filename!r} leaves the bundle's own folder")
-        if name in named:
-            raise BundleFault(f"entry {name!r} is there twice")
-        if info.flag_bits & _ENCRYPTED:
-            raise BundleFault(f"entry {name!r} is encrypted; unpack it and give the folder")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BundleFault(f"entry {name!r} is neither stored nor deflated; zip it again")
-        named[name] = info
-    return [(info, name) for name, info in named.items()]
-
-
-def _read_bounded(handle: IO[bytes], limit_bytes: int) -> bytes:
-    """Everything, in blocks, so that a false size cannot ask for memory at once."""
-    blocks = []
-    while block := handle.read(_BLOCK_BYTES):
-        limit_bytes -= len(block)
-        if limit_bytes < 0:
-            raise _too_large()
-        blocks.append(block)
-    return b"".join(blocks)
-
-
-def _too_large() -> BundleFault:
-    return BundleFault(f"over {MAX_BUNDLE_BYTES >> 20} MiB unpacked, more than a bundle may hold")
-
-
-def _not_a_zip(error: Exception) -> BundleFault:
-    reason = " ".join(str(error).split())[:200]
-    return BundleFault(f"neither a bundle's folder nor a whole .zip of one: {reason}")

@@ -1,4 +1,4 @@
-"""The device's command line: listen and doctor, with nothing but numpy and one engine."""
+"""The device's command line: listen, doctor and bench, with nothing but numpy and one engine."""
 
 import argparse
 import dataclasses
@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from . import microphone
+from .bench import ROUNDS, measure_blocks, write_table
+from .blocks import read_blocks
 from .doctor import Report, check
 from .faults import RuntimeFault
 from .keyword import Event
@@ -33,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "doctor":
             return doctor_command(options.bundle, as_json=options.json, threads=options.threads)
+        if options.command == "bench":
+            return bench_command(
+                options.blocks,
+                options.out,
+                threads=options.threads,
+                rounds=options.rounds,
+                as_json=options.json,
+            )
         return listen_command(
             options.bundle,
             wav=options.wav,
@@ -148,6 +159,49 @@ def doctor_command(bundle: str, *, as_json: bool = False, threads: int = 1) -> i
     return 0 if report.passed else 1
 
 
+def bench_command(
+    blocks: str, out: str, *, threads: int = 1, rounds: int = ROUNDS, as_json: bool = False
+) -> int:
+    """Time building blocks here and write the table that a search in the lab reads; returns 0.
+
+    Args:
+        blocks: the zip that `compress blocks` wrote.
+        out: the table's file; an older one is replaced.
+        threads: processor threads of the engine, as the bundle will be run with.
+        rounds: runs of each block.
+        as_json: print JSON.
+
+    Raises:
+        RuntimeFault: the zip is absent or damaged, the engine fails, or `out` cannot be written.
+    """
+    asked = read_blocks(blocks)
+    counts = f"{len(asked.contents.blocks)} blocks of space {asked.contents.space}"
+    print(f"timing {counts}, {rounds} rounds, threads {threads}", file=sys.stderr)
+    live = sys.stderr.isatty()
+
+    def tell(done: int) -> None:
+        if live:
+            print(f"\rround {done} of {rounds}", end="", file=sys.stderr, flush=True)
+
+    table = measure_blocks(asked, threads=threads, rounds=rounds, tell=tell)
+    if live:
+        print(file=sys.stderr)
+    write_table(table, Path(out))
+    times_ns = [time["median_ns"] for time in table["blocks"].values()]
+    rows = {
+        "table": out,
+        "blocks": len(times_ns),
+        "machine": f"{table['machine']}, {table['processor']}",
+        "engine": f"{table['engine']}, threads {threads}",
+        "overhead_us": round(table["overhead_ns"] / 1e3, 1),
+        "quickest_us": round(min(times_ns) / 1e3, 1),
+        "slowest_us": round(max(times_ns) / 1e3, 1),
+    }
+    lines = (f"{name.replace('_', ' '):<12} {value}" for name, value in rows.items())
+    print(json.dumps(rows) if as_json else "\n".join(lines), flush=True)
+    return 0
+
+
 def _silence_stdout() -> None:
     """Python flushes stdout once more at its end, and would complain of the broken pipe there."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -202,8 +256,29 @@ def _parser() -> argparse.ArgumentParser:
         description="Verify digests, replay the stored example, time one window (ms).",
         epilog=f"example: {_PROGRAM} doctor keywords",
     )
+    timing = commands.add_parser(
+        "bench",
+        help="time a search space's building blocks on this machine",
+        description="Time each block of a zip made by `compress blocks` and write the table that "
+        "`compress search --device` reads. Leave the machine alone meanwhile.",
+        epilog=f"example: {_PROGRAM} bench --blocks blocks.zip --out table.json",
+    )
+    timing.add_argument(
+        "--blocks", required=True, metavar="FILE", help="the zip of building blocks"
+    )
+    timing.add_argument(
+        "--out", required=True, metavar="FILE", help="table to write; an older one is replaced"
+    )
+    timing.add_argument(
+        "--rounds",
+        type=_rounds,
+        default=ROUNDS,
+        metavar="N",
+        help=f"runs of each block (default: {ROUNDS})",
+    )
     for command in (listening, examining):
         command.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder or .zip")
+    for command in (listening, examining, timing):
         command.add_argument("--json", action="store_true", help="for machines (default: text)")
         command.add_argument(
             "--threads",
@@ -230,6 +305,14 @@ def _threshold(text: str) -> float:
 
 
 def _threads(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"must be an integer in [1, 1024], got {text!r}")
+    return _integer(text, 1024)
+
+
+def _rounds(text: str) -> int:
+    return _integer(text, 100_000)
+
+
+def _integer(text: str, most: int) -> int:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"must be an integer in [1, {most}], got {text!r}")
     return int(text)

@@ -95,7 +95,7 @@ def check(path: str | Path, *, threads: int = 1) -> Report:
         python=platform.python_version(),
         numpy=np.__version__,
         engine=model.engine.version,
-        machine=f"{platform.system()} {platform.machine()}",
+        machine=machine(),
         max_error=max_error,
         tolerance=golden.tolerance,
         load_ms=load_ms,
@@ -103,6 +103,11 @@ def check(path: str | Path, *, threads: int = 1) -> Report:
         hop_ms=1e3 * manifest.streaming.hop_samples / manifest.sample_rate,
         threads=threads,
     )
+
+
+def machine() -> str:
+    """System and architecture, such as "Linux aarch64"."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def _window_ms(model: Model) -> float:

@@ -24,20 +24,10 @@ def read_manifest(text: str) -> Manifest:
     Raises:
         BundleFault: bad JSON, an unknown major version, a missing or wrong value, a wrong digest.
     """
-    try:
-        raw = json.loads(
-            text,
-            object_pairs_hook=_no_twins,
-            parse_constant=_no_constants,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError) as error:
-        raise BundleFault(f"manifest.json is not valid JSON: {error}. Export again.") from error
-    if not isinstance(raw, dict):
-        raise BundleFault(f"manifest.json must hold an object, got {short(raw)}")
+    raw = read_object(text, "manifest.json", "Export again.")
     # The version comes first: of another major version not even the digest's place is known.
-    newer = check_version(_take(raw, "schema_version", "a string"))
-    digest = _take(raw, "digest", "a string")
+    newer = check_version(take(raw, "schema_version", "a string"))
+    digest = take(raw, "digest", "a string")
     if digest != digest_of(raw):
         raise BundleFault(
             "manifest.json was changed after it was sealed: its digest does not fit. Export again."
@@ -51,21 +41,21 @@ class _Reader:
 
     def manifest(self, raw: dict[str, Any]) -> Manifest:
         self._only_known(raw, Manifest, "")
-        files = _take(raw, "files", "an object")
+        files = take(raw, "files", "an object")
         for name in files:
-            _take(files, name, "a string", "files.")
+            take(files, name, "a string", "files.")
         return Manifest(
-            name=_take(raw, "name", "a string"),
+            name=take(raw, "name", "a string"),
             labels=_strings(raw, "labels"),
-            streaming=self._streaming(_take(raw, "streaming", "an object")),
-            decision=self._decision(_take(raw, "decision", "an object")),
+            streaming=self._streaming(take(raw, "streaming", "an object")),
+            decision=self._decision(take(raw, "decision", "an object")),
             files=files,
-            task=_take(raw, "task", "a string"),
-            sample_rate=_take(raw, "sample_rate", "an integer"),
+            task=take(raw, "task", "a string"),
+            sample_rate=take(raw, "sample_rate", "an integer"),
             inputs=self._tensors(raw, "inputs"),
             outputs=self._tensors(raw, "outputs"),
-            provenance=_take(raw, "provenance", "an object"),
-            measured=_take(raw, "measured", "an object"),
+            provenance=take(raw, "provenance", "an object"),
+            measured=take(raw, "measured", "an object"),
             schema_version=raw["schema_version"],
             digest=raw["digest"],
         )
@@ -73,36 +63,36 @@ class _Reader:
     def _streaming(self, raw: dict[str, Any]) -> Streaming:
         self._only_known(raw, Streaming, "streaming.")
         return Streaming(
-            form=_take(raw, "form", "a string", "streaming."),
-            window_samples=_take(raw, "window_samples", "an integer", "streaming."),
-            hop_samples=_take(raw, "hop_samples", "an integer", "streaming."),
+            form=take(raw, "form", "a string", "streaming."),
+            window_samples=take(raw, "window_samples", "an integer", "streaming."),
+            hop_samples=take(raw, "hop_samples", "an integer", "streaming."),
         )
 
     def _decision(self, raw: dict[str, Any]) -> Decision:
         self._only_known(raw, Decision, "decision.")
         return Decision(
             keywords=_strings(raw, "keywords", "decision."),
-            threshold=_take(raw, "threshold", "a number", "decision."),
-            smoothing_windows=_take(raw, "smoothing_windows", "an integer", "decision."),
-            patience=_take(raw, "patience", "an integer", "decision."),
-            refractory_samples=_take(raw, "refractory_samples", "an integer", "decision."),
+            threshold=take(raw, "threshold", "a number", "decision."),
+            smoothing_windows=take(raw, "smoothing_windows", "an integer", "decision."),
+            patience=take(raw, "patience", "an integer", "decision."),
+            refractory_samples=take(raw, "refractory_samples", "an integer", "decision."),
         )
 
     def _tensors(self, raw: dict[str, Any], key: str) -> tuple[Tensor, ...]:
         tensors = []
-        for index, item in enumerate(_take(raw, key, "a list")):
+        for index, item in enumerate(take(raw, key, "a list")):
             where = f"{key}[{index}]"
             if not isinstance(item, dict):
                 raise BundleFault(f"{where} must be an object, got {short(item)}")
             self._only_known(item, Tensor, f"{where}.")
-            shape = _take(item, "shape", "a list", f"{where}.")
+            shape = take(item, "shape", "a list", f"{where}.")
             if not all(type(size) in (str, int) for size in shape):
                 raise BundleFault(f"{where}.shape must hold names and sizes, got {short(shape)}")
             tensors.append(
                 Tensor(
-                    name=_take(item, "name", "a string", f"{where}."),
+                    name=take(item, "name", "a string", f"{where}."),
                     shape=tuple(shape),
-                    dtype=_take(item, "dtype", "a string", f"{where}."),
+                    dtype=take(item, "dtype", "a string", f"{where}."),
                 )
             )
         if not tensors:
@@ -120,17 +110,49 @@ class _Reader:
                 raise BundleFault(f"manifest.json: unknown key {short(where + key)}{hint}")
 
 
-def _take(raw: Mapping[str, Any], key: str, kind: str, where: str = "") -> Any:
+def read_object(text: str, file_name: str, way_out: str) -> dict[str, Any]:
+    """JSON's text as an object, by the letter: no key twice, no NaN, no endless number.
+
+    Raises:
+        BundleFault: anything else; the message names the file and ends with the way out.
+    """
+    try:
+        raw = json.loads(
+            text,
+            object_pairs_hook=_no_twins,
+            parse_constant=_no_constants,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleFault(f"{file_name} is not valid JSON: {error}. {way_out}") from error
+    if not isinstance(raw, dict):
+        raise BundleFault(f"{file_name} must hold an object, got {short(raw)}")
+    return raw
+
+
+def take(
+    raw: Mapping[str, Any],
+    key: str,
+    kind: str,
+    where: str = "",
+    *,
+    file_name: str = "manifest.json",
+) -> Any:
+    """A value that must be there, of a kind that `_KINDS` names.
+
+    Raises:
+        BundleFault: absent or of another kind.
+    """
     if key not in raw:
-        raise BundleFault(f"manifest.json: {where}{key} is missing; it must be {kind}")
+        raise BundleFault(f"{file_name}: {where}{key} is missing; it must be {kind}")
     value = raw[key]
     if not isinstance(value, _KINDS[kind]) or isinstance(value, bool):
-        raise BundleFault(f"manifest.json: {where}{key} must be {kind}, got {short(value)}")
+        raise BundleFault(f"{file_name}: {where}{key} must be {kind}, got {short(value)}")
     return value
 
 
 def _strings(raw: Mapping[str, Any], key: str, where: str = "") -> tuple[str, ...]:
-    values = _take(raw, key, "a list", where)
+    values = take(raw, key, "a list", where)
     if not all(isinstance(value, str) for value in values):
         raise BundleFault(f"manifest.json: {where}{key} must hold strings, got {short(values)}")
     return tuple(values)

@@ -187,21 +187,8 @@ def start(bundle: Bundle, *, threads: int = 1) -> Model:
     Raises:
         BundleFault: no backend for the model file, or a graph that is not what the manifest says.
     """
-    if threads < 1:
-        raise BundleFault(f"threads must be 1 or more, got {threads}")
     manifest = bundle.manifest
-    suffix = manifest.model_file.rpartition(".")[2]
-    name = f"{__package__}.backends.{suffix}"
-    try:
-        backend = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise BundleFault(
-            f"{manifest.model_file} needs a backend {suffix!r}, which this runtime does not have. "
-            "Update the runtime, or export to onnx."
-        ) from error
-    engine: Engine = backend.Engine(bundle.model, threads=threads)
+    engine = engine_for(manifest.model_file, bundle.model, threads=threads)
     window_samples = manifest.streaming.window_samples
     for kind, stated, actual in (
         ("input", manifest.inputs, engine.inputs),
@@ -209,6 +196,29 @@ def start(bundle: Bundle, *, threads: int = 1) -> Model:
     ):
         _check_graph(kind, tuple(_sized(tensor, window_samples) for tensor in stated), actual)
     return Model(manifest=manifest, engine=engine)
+
+
+def engine_for(file_name: str, model: bytes, *, threads: int) -> Engine:
+    """Start the engine that the ending of a model's file asks for.
+
+    Raises:
+        BundleFault: no such backend, fewer than 1 thread, or a model that it cannot load.
+    """
+    if threads < 1:
+        raise BundleFault(f"threads must be 1 or more, got {threads}")
+    suffix = file_name.rpartition(".")[2]
+    name = f"{__package__}.backends.{suffix}"
+    try:
+        backend = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise BundleFault(
+            f"{file_name} needs a backend {suffix!r}, which this runtime does not have. "
+            "Update the runtime, or export to onnx."
+        ) from error
+    engine: Engine = backend.Engine(model, threads=threads)
+    return engine
 
 
 def as_waveform(block: np.ndarray) -> np.ndarray:

@@ -3,25 +3,45 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
 SUFFIX = ".onnx"
 _OPSET = 20
 
 
-def write(module: nn.Module, path: Path, *, window_samples: int) -> None:
+def write(
+    module: nn.Module, path: Path, *, window_samples: int, output: str = "posteriors"
+) -> None:
     """Write a module as one self-contained file.
 
     Args:
-        module: `pcm` (batch, samples) to `posteriors` (batch, labels), in eval mode.
+        module: `pcm` (batch, samples) to `output` (batch, ...), in eval mode.
         path: where the graph goes.
         window_samples: a length that the module can take; others work too.
+        output: name of the answer.
     """
     example = 0.1 * torch.sin(torch.arange(2 * window_samples) * 0.05).view(2, window_samples)
+    model = trace(module, example, names=("pcm", output), length="samples")
+    path.write_bytes(model.SerializeToString())
+
+
+def trace(module: nn.Module, example: Tensor, *, names: tuple[str, str], length: str) -> Any:
+    """Turn a module of one input into a checked graph that takes any batch and any length.
+
+    Args:
+        module: in eval mode.
+        example: (2, length, ...); the graph promises lengths from half of this on.
+        names: of input and output.
+        length: name of the input's second dimension.
+
+    Returns:
+        an onnx.ModelProto, free of this machine's paths.
+    """
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         # The exporter reports each of its passes; what counts is checked by verify.py.
@@ -29,9 +49,9 @@ def write(module: nn.Module, path: Path, *, window_samples: int) -> None:
         program = torch.onnx.export(
             module,
             (example,),
-            input_names=["pcm"],
-            output_names=["posteriors"],
-            dynamic_shapes={"pcm": {0: Dim("batch"), 1: Dim("samples", min=window_samples // 2)}},
+            input_names=[names[0]],
+            output_names=[names[1]],
+            dynamic_shapes=({0: Dim("batch"), 1: Dim(length, min=example.shape[1] // 2)},),
             opset_version=_OPSET,
             dynamo=True,
             verbose=False,
@@ -48,4 +68,4 @@ def write(module: nn.Module, path: Path, *, window_samples: int) -> None:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
+    return model

@@ -27,7 +27,8 @@ from sklearn.preprocessing import StandardScaler
 
 from compress.distill.stages import DistillRecipe, distill
 from compress.folders import recipe_folder
-from compress.search.winner import SearchConfig, search
+from compress.search.config import SearchConfig
+from compress.search.winner import Places, search
 from runtime.atomic import replacing_file
 from train.data.audio import PackedAudio
 from train.data.batches import FixedBatches
@@ -98,7 +99,8 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
     config = SearchConfig(
         target_params=TARGET_PARAMS, num_trials=16, population=8, num_clips=64, seed=seed
     )
-    winner = search(config, out / "supernet", data, out / "search", resume=True)
+    places = Places(supernet=out / "supernet", data=data, out=out / "search")
+    winner = search(config, places, resume=True)
     keywords = load_recipe("keywords-tiny", KeywordsRecipe, train, KEYWORDS + own)
     baseline = load_recipe("keywords-ds-cnn", KeywordsRecipe, train, KEYWORDS + own)
     for name, chosen, model, random_init in (
@@ -111,11 +113,11 @@ def one_seed(seed: int, data: Path, out: Path) -> dict[str, Any]:
         finetune(chosen, data, model, out / name, random_init=random_init, resume=True)
     row = {
         "seed": seed,
-        "params": winner.result.winner_params,
+        "params": winner.result.best.costs["params"],
         "ds-cnn params": sum(
             weight.numel() for weight in load_keywords(out / "ds-cnn" / "model").parameters()
         ),
-        "winner": json.loads(winner.result.winner.to_json()),
+        "winner": json.loads(winner.result.best.subnet.to_json()),
         "teacher params": sum(weight.numel() for weight in load_encoder(teacher).parameters()),
         **{
             name: scores(out / name)

@@ -66,6 +66,10 @@ class Budget:
         """Every cost that is known, limited or not."""
         return {**COSTS, **({} if self.device is None else {LATENCY: self.device})}
 
+    def only(self, name: str) -> "Budget":
+        """The same without its other limits."""
+        return Budget(**{name: self.limits[name]}, device=self.device)  # type: ignore[arg-type]
+
     def cost_of(self, space: Space, subnet: Subnet) -> dict[str, int]:
         """What a subnet costs, by every cost that is known."""
         return {name: total(cost, space, subnet) for name, cost in self.costs.items()}

@@ -14,10 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from . import CompressError
-from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count, posterior
+from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, posterior
 from .folders import checkpoint_in, recipe_folder
 from .show import show
-from .verbs import blocks, convert, import_, prepare, report
+from .verbs import blocks, convert, import_, prepare, report, search
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -181,61 +181,6 @@ def distill(
         return
     model = run(asked, checkpoint_in(teacher), data, out, resume=resume)
     show({"supernet": str(model)}, as_json)
-
-
-@app.command(
-    epilog="Example: compress search --space lighthubert-small --target-params 30M --dry-run"
-)
-def search(
-    target_params: Annotated[
-        int, typer.Option(parser=count, metavar="COUNT", help="Most parameters, such as 30M.")
-    ],
-    supernet: Annotated[Path | None, typer.Argument(help="Run folder of compress distill.")] = None,
-    space: Annotated[
-        str | None, typer.Option(help="With --dry-run: the space to look into; no supernet needed.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Corpus; its valid partition scores.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make or to go on in.")] = None,
-    num_trials: Annotated[int, typer.Option(min=1, help="Subnets to score.")] = 64,
-    population: Annotated[int, typer.Option(min=2, help="Subnets of a generation.")] = 16,
-    num_clips: Annotated[
-        int, typer.Option(min=1, help="Held-out clips a subnet is scored on.")
-    ] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Of sampler, clips and masks.")] = 0,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Find the best subnet under a parameter budget and cut it out as a dense model."""
-    from .planning import reachable
-
-    if dry_run:
-        show(reachable(space, supernet, target_params), as_json)
-        return
-    if supernet is None or data is None or out is None:
-        raise typer.BadParameter("a search needs SUPERNET, --data and --out; or ask for --dry-run")
-    if space is not None:
-        raise typer.BadParameter("--space goes with --dry-run alone: a supernet knows its space")
-    from .search.winner import SearchConfig
-    from .search.winner import search as run
-
-    config = SearchConfig(
-        target_params=target_params,
-        num_trials=num_trials,
-        population=population,
-        num_clips=num_clips,
-        seed=seed,
-    )
-    found = run(config, supernet, data, out, resume=resume)
-    show(
-        {
-            "winner": json.loads(found.result.winner.to_json()),
-            "params": found.result.winner_params,
-            "loss": found.result.score,
-            "model": str(found.model),
-        },
-        as_json,
-    )
 
 
 @app.command(
@@ -409,6 +354,7 @@ def demo(
     run_demo(out, data=data, seed=seed, tell=typer.echo)
 
 
+app.command("search", epilog=search.EXAMPLE)(search.search)
 app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)

@@ -13,3 +13,15 @@ def parse_count(text: str) -> int:
     if match is None:
         raise ValueError(f"expected a count such as 30M or 12500000, got {text!r}")
     return round(float(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]])
+
+
+def parse_milliseconds(text: str) -> float:
+    """'8ms' and '8' -> 8.0, '0.5s' -> 500.0.
+
+    Raises:
+        ValueError: anything else, or no time at all.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|)", text, re.ASCII)
+    if match is None or not float(match[1]):
+        raise ValueError(f"expected a time such as 8ms or 0.5s, got {text!r}")
+    return float(match[1]) * (1000.0 if match[2] == "s" else 1.0)

@@ -7,7 +7,7 @@ costs follows from that of n - 1 layers: dynamic programming over sums, for each
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
 
@@ -19,6 +19,7 @@ from .cost import Cost
 from .layer_sums import LayerSums
 from .spaces import Space
 from .subnet import Subnet
+
 
 @dataclass(frozen=True, kw_only=True)
 class Feasibility:
@@ -61,11 +62,7 @@ def feasibility(space: Space, budget: Budget) -> Feasibility:
 
 def within_each(space: Space, budget: Budget) -> dict[str, int]:
     """For each limit, the number of subnets that keep it."""
-    counts = {}
-    for name, limit in budget.limits.items():
-        others = {other: None for other in budget.limits if other != name}
-        counts[name] = count_within(space, replace(budget, **{**others, name: limit}))
-    return counts
+    return {name: count_within(space, budget.only(name)) for name in budget.limits}
 
 
 def count_within(space: Space, budget: Budget) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .counts import parse_count
+from .counts import parse_count, parse_milliseconds
 
 Out = Annotated[Path, typer.Option(help="Run folder to make or to go on in.")]
 Data = Annotated[
@@ -31,6 +31,14 @@ def count(text: str) -> int:
     """'30M' as a number; anything else is a wrong call."""
     try:
         return parse_count(text)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
+
+
+def milliseconds(text: str) -> float:
+    """'8ms', '0.5s' or '8' in ms; anything else is a wrong call."""
+    try:
+        return parse_milliseconds(text)
     except ValueError as fault:
         raise typer.BadParameter(str(fault)) from None
 

@@ -25,7 +25,8 @@ from .cost.params import params
 from .distill.stages import DistillRecipe, distill
 from .exporting import DecisionFlags, export_run
 from .folders import recipe_folder
-from .search.winner import SearchConfig, search
+from .search.config import SearchConfig
+from .search.winner import Places, search
 from .spaces import get_space
 from .subnet import Subnet
 
@@ -106,7 +107,8 @@ def run_demo(
             num_clips=effort.num_clips,
             seed=seed,
         )
-        winner = search(config, out / "supernet", corpus, out / "search", resume=True)
+        places = Places(supernet=out / "supernet", data=corpus, out=out / "search")
+        winner = search(config, places, resume=True)
     with _step(5, "keywords on the winner"):
         keywords = recipe("keywords-tiny", KeywordsRecipe, "train", *effort.keywords)
         finetune(keywords, corpus, winner.model, out / "keywords", random_init=False, resume=True)

@@ -11,9 +11,10 @@ from train import RecipeError
 from train.nearest import nearest
 
 from . import CompressError
+from .budget import Budget
 from .cost.params import params
 from .feasible import feasibility
-from .folders import recipe_folder
+from .folders import checkpoint_in, recipe_folder
 from .spaces import get_space, space_names
 from .subnet import Subnet
 
@@ -33,28 +34,40 @@ _PACKAGES = {
 }
 
 
-def reachable(space_name: str | None, supernet: Path | None, target_params: int) -> dict[str, Any]:
+def reachable(
+    space_name: str | None,
+    supernet: Path | None,
+    device: Path | None,
+    **limits: int | None,
+) -> dict[str, Any]:
     """Smallest and largest subnet of a space, its size, and how many fit: closed forms only.
 
     Raises:
         BudgetError: nothing fits.
-        CompressError: neither a space nor a supernet was named.
+        CompressError: neither a space nor a supernet was named, or no limit.
     """
     if space_name is None:
         if supernet is None:
             raise CompressError("a dry run needs --space NAME or a SUPERNET (compress recipes)")
         from train.models.checkpoints import load_config
 
-        space_name = str(load_config(supernet / "model", "supernet")["space"])
-    found = feasibility(get_space(space_name), target_params)
+        space_name = str(load_config(checkpoint_in(supernet), "supernet")["space"])
+    space, table = get_space(space_name), None
+    if device is not None:
+        from .cost.latency import DeviceTable
+
+        table = DeviceTable.read(device)
+        table.check(space)
+    found = feasibility(space, Budget(**limits, device=table))
     return {
         "space": found.space,
-        "target_params": found.target_params,
-        "smallest_params": found.smallest_params,
-        "largest_params": found.largest_params,
+        "limits": found.limits,
+        "smallest_costs": found.smallest_costs,
+        "largest_costs": found.largest_costs,
         "subnets": found.num_subnets,
-        "subnets_within_target": found.num_within,
-        "ratio_within_target": found.num_within / found.num_subnets,
+        "subnets_within": found.num_within,
+        "subnets_within_each": found.num_within_each,
+        "ratio_within": found.num_within / found.num_subnets,
         "smallest": _sizes(found.smallest),
         "largest": _sizes(found.largest),
     }

@@ -35,11 +35,11 @@ class BlockTime:
     p90_ns: _Count
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, eq=False, config=_CHECKED)
 class DeviceTable:
     """Times of a space's building blocks on one device, as `runtime.bench` measured them.
 
-    `fixed_ns(...)` plus `layer_ns(...)` of each layer is `latency_ns(config)`, exactly.
+    A cost like the others (`cost.Cost`), in ns for one window: `rest` plus `layer` of each layer.
     """
 
     schema_version: _Count
@@ -126,34 +126,24 @@ class DeviceTable:
                 f"such as {missing[0]!r}. {_how_to_make(space.name)}"
             )
 
-    def latency_ns(self, config: Wav2Vec2Config) -> int:
-        """Time of one window through a dense encoder of the table's space.
-
-        Raises:
-            CompressError: it has a block that was not measured.
-        """
-        return self.overhead_ns + sum(self._block_ns(key) for key in blocks_of(config))
-
-    def fixed_ns(self, embed_dim: int, conv_channels: tuple[int, ...]) -> int:
+    def rest(self, full: Wav2Vec2Config, dense: Wav2Vec2Config) -> int:
         """All but the transformer's layers: extractor, projection, positions and overhead.
-
-        Args:
-            embed_dim: width of the transformer.
-            conv_channels: of each layer of the feature extractor.
 
         Raises:
             CompressError: a block that was not measured.
         """
-        keys = _fixed_blocks(embed_dim, conv_channels)
+        channels = (conv.channels for conv in dense.conv_layers)
+        keys = _fixed_blocks(dense.embed_dim, channels)
         return self.overhead_ns + sum(self._block_ns(key) for key in keys)
 
-    def layer_ns(self, embed_dim: int, heads: int, ffn: int) -> int:
+    def layer(self, dense: Wav2Vec2Config, heads: int, ffn: int) -> int:
         """One transformer layer: attention and feed-forward with their norms.
 
         Raises:
             CompressError: a block that was not measured.
         """
-        return sum(self._block_ns(key) for key in _layer_blocks(embed_dim, heads, ffn))
+        keys = _layer_blocks(dense.embed_dim, heads, ffn)
+        return sum(self._block_ns(key) for key in keys)
 
     def _block_ns(self, key: str) -> int:
         """A block's own time: of a quick one, noise could leave less than nothing."""
@@ -196,7 +186,7 @@ def space_blocks(space: Space) -> list[str]:
 
 def conv_choices(space: Space) -> tuple[tuple[int, ...], ...]:
     """Channels that each layer of the feature extractor may have, the first layer first."""
-    return tuple((conv.channels,) for conv in space.supernet.conv_layers)
+    return space.conv_channels or tuple((conv.channels,) for conv in space.supernet.conv_layers)
 
 
 def definition(space: Space) -> str:

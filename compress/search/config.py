@@ -1,6 +1,5 @@
 """What `compress search` looks for and how hard, without torch."""
 
-
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -23,6 +22,8 @@ class SearchConfig:
     """Most compute for the device table's window, in ns."""
     scorer: str = "distillation"
     """How candidates are compared: a file of compress/search/scorers."""
+    front: bool = False
+    """Search the front of scores and use of the budget, not the best score alone."""
     num_trials: int = 64
     """Subnets to score."""
     population: int = 16

@@ -23,14 +23,22 @@ MOST_REJECTED = 20
 """Children rejected in a row before a newcomer, drawn uniformly, takes their place."""
 
 _DIRECTIONS = ("minimize", "minimize")
-"""Score, and how much of the tightest limit is used: a front, not one size alone, has children."""
+"""Score, and how much of the tightest limit is used."""
 
 
 class Generations:
-    """The loop's state; nothing of it is stored."""
+    """The loop's state; nothing of it is stored.
 
-    def __init__(self, within: FeasibleSet, population: int, seed: int) -> None:
+    With `front`, a candidate that uses less of the budget has children too, however it scores: the
+    whole front of trade-offs is searched. Without, the score alone decides, which finds better
+    winners in as many trials (docs/decisions/0009).
+    """
+
+    def __init__(
+        self, within: FeasibleSet, population: int, seed: int, *, front: bool = False
+    ) -> None:
         self._within, self._population, self._seed = within, population, seed
+        self._front = front
         self._study = optuna.create_study(directions=list(_DIRECTIONS))
         self._distributions: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(alleles)
@@ -83,7 +91,7 @@ class Generations:
         for number, trial in self._asked.items():
             candidate = self.candidates[number]
             self.candidates[number] = replace(candidate, score=scores[number])
-            use = self._within.budget.use(candidate.costs)
+            use = self._within.budget.use(candidate.costs) if self._front else 0.0
             self._study.tell(trial, [scores[number], use])
         self._asked.clear()
         self._generation += 1

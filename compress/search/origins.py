@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from train.config import MaskConfig
 from train.models.checkpoints import digest, load_config
 from train.recipe import check
 
@@ -28,7 +29,9 @@ class Origin:
     def targets(self) -> Targets:
         """What it was distilled towards; LightHuBERT's own where it is not known."""
         if self.recipe is None:
-            return Targets()
+            return Targets(
+                mask=MaskConfig(prob=0.65), top_layers=8, normalize_targets=True, frames="masked"
+            )
         return Targets(
             mask=self.recipe.mask,
             top_layers=self.recipe.top_layers,

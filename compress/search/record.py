@@ -15,9 +15,7 @@ FILE = "search.json"
 _SCHEMA = 1
 
 
-def record(
-    result: SearchResult, *, winner: Mapping[str, Any], **asked: Any
-) -> dict[str, Any]:
+def record(result: SearchResult, *, winner: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
     """Put it together.
 
     Args:

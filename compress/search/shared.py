@@ -6,18 +6,15 @@ Where the extractor is not elastic, all subnets share it whole. It is most of a 
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from train.data.batches import Batch
 from train.models.wav2vec2 import (
     EncoderOutput,
-    LocalFeatures,
     Wav2Vec2Encoder,
     normalize_waveform,
 )
@@ -52,9 +49,7 @@ class SharedFeatures:
         self._bytes = 0
 
     @torch.no_grad()
-    def encode(
-        self, subnet: Subnet, index: int, frame_mask: Tensor | None = None
-    ) -> EncoderOutput:
+    def encode(self, subnet: Subnet, index: int, frame_mask: Tensor | None = None) -> EncoderOutput:
         """What the supernet's `forward` gives for a batch, bit for bit.
 
         Args:

@@ -52,9 +52,7 @@ class Store:
         """Note that a candidate is being scored."""
         self._study.set_user_attr(f"{_CLAIM}{number}", worker)
 
-    def add(
-        self, candidate: Candidate, genes: Mapping[str, Any], score: float, use: float
-    ) -> None:
+    def add(self, candidate: Candidate, genes: Mapping[str, Any], score: float, use: float) -> None:
         """Write a score down."""
         trial = optuna.trial.create_trial(
             params=dict(genes),

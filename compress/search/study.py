@@ -4,7 +4,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,16 +30,17 @@ def run_search(
     seed: int,
     storage: Path | str,
     score: Callable[[Subnet], float],
+    front: bool = False,
     resume: bool = False,
     on_trial: Callable[[Candidate], None] | None = None,
     scored_on: str = "",
+    beside: AbstractContextManager[None] | None = None,
 ) -> SearchResult:
     """Score `num_trials` different subnets that fit, and return the best.
 
     The first generation is the largest subnet that fits, which is the best guess by size alone,
-    and a uniform sample of all that fit. Later ones are bred by NSGA-II from those scored, for a
-    low score and for little use of the budget, so that the whole front of trade-offs is searched.
-    A child above the budget or proposed before is rejected, not scored. The search ends after
+    and a uniform sample of all that fit. Later ones are bred by NSGA-II from those scored. A child
+    above the budget or proposed before is rejected, not scored. The search ends after
     `num_trials * 21` candidates at most; it ends sooner, complete, when fewer subnets fit.
 
     Killed at any moment and resumed, it ends with the same candidates and winner as if it had
@@ -55,10 +56,12 @@ def run_search(
         seed: 0 or more; the only source of chance.
         storage: SQLite file of the study, .log file or URL, made when it is not there.
         score: maps a subnet to a finite number, lower is better; the same for the same subnet.
+        front: search the front of scores and use of the budget, not the best score alone.
         resume: go on with the study at `storage`; where there is none, start.
         on_trial: called for each candidate that this process scored, once it is stored.
         scored_on: what scores depend on beside the subnet, such as a checkpoint's hash; a study
             is not resumed with another.
+        beside: entered once others can join the study, left when all is scored.
 
     Raises:
         BudgetError: no subnet fits, said before anything is written.
@@ -71,16 +74,18 @@ def run_search(
     with _optuna():
         from .generations import Generations
         from .store import open_store
-    generations = Generations(FeasibleSet(space, budget), population, seed)
+    generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
     asked = _choices(space) | {
         "budget": budget.limits,
         "seed": seed,
         "population": population,
+        "front": front,
         "scored_on": scored_on,
     }
-    with open_store(
+    opened = open_store(
         str(storage), asked=asked, distributions=generations.distributions, resume=resume
-    ) as store:
+    )
+    with opened as store, beside or nullcontext():
         while generations.num_scored < min(num_trials, report.num_within):
             generation = generations.propose(num_trials - generations.num_scored)
             work = _Work(generations, store, budget, score, on_trial)

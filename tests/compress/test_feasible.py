@@ -8,8 +8,8 @@ from tiny_spaces import every_subnet, tiny_space
 
 from compress import BudgetError, CompressError
 from compress.budget import Budget
-from compress.cost.params import params
 from compress.cost import macs, size
+from compress.cost.params import params
 from compress.feasible import (
     FeasibleSet,
     count_within,
@@ -27,7 +27,9 @@ TINY_COSTS = {subnet: params(TINY, subnet) for subnet in every_subnet(TINY)}
 
 @given(target=st.integers(min(TINY_COSTS.values()) - 20, max(TINY_COSTS.values()) + 20))
 def test_the_count_is_that_of_listing_every_subnet(target):
-    assert count_within(TINY, Budget(params=target)) == sum(cost <= target for cost in TINY_COSTS.values())
+    assert count_within(TINY, Budget(params=target)) == sum(
+        cost <= target for cost in TINY_COSTS.values()
+    )
 
 
 @given(target=st.integers(min(TINY_COSTS.values()), max(TINY_COSTS.values()) + 20))
@@ -99,7 +101,9 @@ def test_samples_fit_their_target_and_their_space(name, share, seed):
 
 
 def test_a_target_below_the_smallest_names_it_and_the_way_out():
-    with pytest.raises(BudgetError, match=r"fits 1,000,000 .* 11,449,088 parameters\. .*--target-params"):
+    with pytest.raises(
+        BudgetError, match=r"fits 1,000,000 .* 11,449,088 parameters\. .*--target-params"
+    ):
         feasibility(get_space("lighthubert-small"), Budget(params=1_000_000))
 
 
@@ -183,9 +187,7 @@ def test_the_least_of_a_cost_is_the_lists(name):
 def test_limits_that_exclude_each_other_say_so_with_what_keeps_each():
     big = max(ELASTIC_COSTS.values(), key=lambda costs: costs["macs"])
     fast = min(costs["latency_ns"] for costs in ELASTIC_COSTS.values())
-    small = min(
-        costs["params"] for costs in ELASTIC_COSTS.values() if costs["latency_ns"] == fast
-    )
+    small = min(costs["params"] for costs in ELASTIC_COSTS.values() if costs["latency_ns"] == fast)
     assert small < big["params"]
     budget = Budget(params=small - 1, latency_ns=fast, device=DEVICE)
     with pytest.raises(BudgetError, match=r"--target-params and --latency-ms together, .* keep"):

@@ -1,5 +1,4 @@
 import contextlib
-import json
 import math
 import os
 import subprocess
@@ -15,12 +14,13 @@ from sqlalchemy.orm import Session
 from tiny_spaces import every_subnet, tiny_space
 
 from compress import BudgetError
+from compress.budget import Budget
 from compress.cost.params import params
 from compress.feasible import FeasibleSet, count_within
 from compress.search import SearchError
+from compress.search.generations import MOST_REJECTED
 from compress.search.genes import gene_choices, genes_of, subnet_from
-from compress.search.journal import write_trials
-from compress.search.study import MOST_REJECTED, run_search
+from compress.search.study import run_search
 
 SPACE = tiny_space(num_layers=2)
 COSTS = {subnet: params(SPACE, subnet) for subnet in every_subnet(SPACE)}
@@ -33,9 +33,10 @@ def smooth(subnet):
 
 
 def search(storage, score=smooth, **changes):
-    asked = {"target_params": TARGET, "num_trials": 10, "population": 4, "seed": 3} | changes
+    asked = {"num_trials": 10, "population": 4, "seed": 3} | changes
     space = asked.pop("space", SPACE)
-    return run_search(space, storage=storage, score=score, **asked)
+    budget = Budget(params=asked.pop("target_params", TARGET))
+    return run_search(space, budget=budget, storage=storage, score=score, **asked)
 
 
 @pytest.fixture(scope="module")
@@ -44,33 +45,37 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_the_winner_fits_and_has_the_lowest_score_of_the_scored(uninterrupted):
-    scored = [trial for trial in uninterrupted.trials if trial.verdict == "scored"]
+    scored = [found for found in uninterrupted.candidates if found.verdict == "scored"]
+    best = uninterrupted.best
     assert len(scored) == 10
-    assert uninterrupted.score == min(smooth(trial.subnet) for trial in scored)
-    assert uninterrupted.score == smooth(uninterrupted.winner)
-    assert uninterrupted.winner_params == COSTS[uninterrupted.winner] <= TARGET
+    assert uninterrupted.score == min(smooth(found.subnet) for found in scored)
+    assert uninterrupted.score == smooth(best.subnet)
+    assert best.costs["params"] == COSTS[best.subnet] <= TARGET
 
 
 def test_only_new_subnets_that_fit_are_scored_and_the_rest_say_why(uninterrupted):
     seen = set()
-    for number, trial in enumerate(uninterrupted.trials):
-        assert trial.number == number
-        assert trial.params == COSTS[trial.subnet]
-        if trial.verdict == "scored":
-            assert trial.subnet not in seen
-            assert trial.score == smooth(trial.subnet)
-            seen.add(trial.subnet)
+    for number, found in enumerate(uninterrupted.candidates):
+        assert found.number == number
+        assert found.costs["params"] == COSTS[found.subnet]
+        if found.verdict == "scored":
+            assert found.subnet not in seen
+            assert found.score == smooth(found.subnet)
+            seen.add(found.subnet)
         else:
-            assert trial.score is None
-            wanted = "repeated" if trial.params <= TARGET else "over_target"
-            assert trial.verdict == wanted
-        assert trial.feasible == (trial.params <= TARGET)
+            assert found.score is None
+            wanted = "repeated" if found.costs["params"] <= TARGET else "over_budget"
+            assert found.verdict == wanted
+        assert found.feasible == (found.costs["params"] <= TARGET)
 
 
 def test_the_first_generation_is_the_largest_that_fits_and_subnets_that_fit(uninterrupted):
-    first = uninterrupted.trials[:4]
-    assert first[0].subnet == FeasibleSet(SPACE, TARGET).largest()
-    assert [trial.verdict for trial in first] == ["scored"] * 4
+    first = uninterrupted.candidates[:4]
+    assert first[0].subnet == FeasibleSet(SPACE, Budget(params=TARGET)).largest()
+    assert [found.verdict for found in first] == ["scored"] * 4
+    assert [found.generation for found in first] == [0] * 4
+    last = [found for found in uninterrupted.candidates if found.verdict == "scored"][-1]
+    assert last.generation == 2  # four, four and two
 
 
 def test_generations_descend_from_the_first(tmp_path):
@@ -80,19 +85,103 @@ def test_generations_descend_from_the_first(tmp_path):
     result = search(
         tmp_path / "s.sqlite", space=space, target_params=target, num_trials=48, population=8
     )
-    scores = [trial.score for trial in result.trials if trial.score is not None]
+    scores = [found.score for found in result.candidates if found.score is not None]
     every = [smooth(subnet) for subnet in every_subnet(space)]
     assert np.mean(scores[24:]) < np.mean(every) - np.std(every)
+
+
+def test_a_search_for_the_front_keeps_cheap_candidates_among_the_parents(tmp_path):
+    space = tiny_space(num_layers=3)
+    target = params(space, space.largest())
+    asked = {"space": space, "target_params": target, "num_trials": 96, "population": 8}
+
+    def larger_is_better(subnet):
+        return -params(space, subnet) / target
+
+    mean = {}
+    for front in (False, True):
+        found = search(tmp_path / f"{front}.db", larger_is_better, front=front, **asked).candidates
+        late = [c.costs["params"] for c in found if c.score is not None][48:]
+        mean[front] = np.mean(late)
+    assert mean[True] < 0.9 * mean[False]
+
+
+def test_several_limits_are_kept_by_all_that_is_scored(tmp_path):
+    space = tiny_space(num_layers=2, elastic=True)
+    every = [Budget(params=10**9).cost_of(space, subnet) for subnet in every_subnet(space)]
+    middle = {name: sorted(c[name] for c in every)[len(every) // 2] for name in every[0]}
+    budget = Budget(params=middle["params"], macs=middle["macs"], size_bytes=middle["size_bytes"])
+    result = run_search(
+        space,
+        budget=budget,
+        num_trials=24,
+        population=6,
+        seed=0,
+        storage=tmp_path / "s.db",
+        score=smooth,
+    )
+    for found in result.candidates:
+        assert found.costs == budget.cost_of(space, found.subnet)
+        assert (found.verdict == "over_budget") == (not budget.holds(found.costs))
+    assert budget.holds(result.best.costs)
+    assert result.num_candidates("scored") == 24
+
+
+def test_workers_that_come_and_go_end_with_the_same_search(tmp_path, uninterrupted):
+    # Another worker scores candidates while this one is at its own, and dies at its third.
+    path = tmp_path / "s.db"
+    calls = []
+
+    def slow(subnet):
+        calls.append(subnet)
+        if len(calls) in (1, 4):
+
+            def dying(subnet, scored=[]):  # noqa: B006  one list for all calls
+                scored.append(subnet)
+                if len(scored) == 3:
+                    raise KeyboardInterrupt
+                return smooth(subnet)
+
+            with contextlib.suppress(KeyboardInterrupt):
+                search(path, dying, resume=True)
+        return smooth(subnet)
+
+    assert search(path, slow) == uninterrupted
+    assert len(calls) < 10  # the other one did some of the work
+
+
+def test_workers_share_a_journal_file_too(tmp_path, uninterrupted):
+    path = tmp_path / "shared.log"
+    with pytest.raises(KeyboardInterrupt):
+        search(path, _stopping_after(3))
+    again = []
+    assert search(path, lambda s: again.append(s) or smooth(s), resume=True) == uninterrupted
+    assert len(again) == 7
+    path.write_text("no journal\n")
+    with pytest.raises(SearchError, match="cannot be read or written"):
+        search(path, resume=True)
+
+
+def _stopping_after(calls):
+    left = [calls]
+
+    def score(subnet):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return smooth(subnet)
+
+    return score
 
 
 def test_when_few_fit_each_is_scored_once_and_the_search_ends(tmp_path):
     target = sorted(COSTS.values())[9]
     result = search(tmp_path / "s.sqlite", target_params=target, num_trials=500, population=3)
     fitting = {subnet for subnet, cost in COSTS.items() if cost <= target}
-    scored = [trial.subnet for trial in result.trials if trial.verdict == "scored"]
-    assert len(scored) == count_within(SPACE, target)
+    scored = [found.subnet for found in result.candidates if found.verdict == "scored"]
+    assert len(scored) == count_within(SPACE, Budget(params=target))
     assert set(scored) == fitting
-    assert len(result.trials) <= len(fitting) * (MOST_REJECTED + 1)
+    assert len(result.candidates) <= len(fitting) * (MOST_REJECTED + 1)
     assert result.score == min(map(smooth, fitting))
 
 
@@ -100,7 +189,7 @@ def test_the_seed_alone_decides(tmp_path, uninterrupted):
     same = search(tmp_path / "same.sqlite")
     other = search(tmp_path / "other.sqlite", seed=4)
     assert same == uninterrupted
-    assert other.trials != uninterrupted.trials
+    assert other.candidates != uninterrupted.candidates
 
 
 @pytest.mark.parametrize("scored_before", [0, 3, 4, 6, 9])
@@ -175,8 +264,8 @@ def test_resumed_with_more_trials_it_goes_on_as_if_asked_for_them_at_first(tmp_p
     search(tmp_path / "s.sqlite", num_trials=6)
     longer = search(tmp_path / "s.sqlite", resume=True, on_trial=news.append)
     assert longer == uninterrupted
-    assert tuple(news) == uninterrupted.trials[-len(news) :]
-    assert 4 <= len(news) < len(uninterrupted.trials)
+    scored = [found for found in uninterrupted.candidates if found.verdict == "scored"]
+    assert news == scored[6:]
 
 
 def test_a_study_that_is_there_is_not_continued_unasked(tmp_path):
@@ -189,7 +278,7 @@ def test_a_study_that_is_there_is_not_continued_unasked(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"target_params": TARGET + 1}, f"target_params was {TARGET}, now {TARGET + 1}"),
+        ({"target_params": TARGET + 1}, rf"budget was .*{TARGET}}}, now .*{TARGET + 1}}}"),
         ({"seed": 8}, "seed was 3, now 8"),
         ({"population": 5}, "population was 4, now 5"),
         ({"space": tiny_space(num_layers=3)}, r"depth was \[1, 2\], now \[1, 2, 3\]"),
@@ -204,7 +293,7 @@ def test_a_study_is_not_resumed_as_another_search(tmp_path, change, message):
 
 
 def test_a_target_that_nothing_fits_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(BudgetError, match="its smallest has"):
+    with pytest.raises(BudgetError, match="the least is 273 parameters"):
         search(tmp_path / "new" / "s.sqlite", target_params=10)
     assert list(tmp_path.iterdir()) == []
 
@@ -249,19 +338,10 @@ def test_optuna_is_quiet_and_keeps_its_own_verbosity(tmp_path, capfd):
     assert optuna.logging.get_verbosity() == optuna.logging.INFO
 
 
-def test_the_journal_has_a_line_for_every_candidate(tmp_path, uninterrupted):
-    path = tmp_path / "trials.jsonl"
-    write_trials(path, uninterrupted)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["score"] for line in lines] == [t.score for t in uninterrupted.trials]
-    assert [line["feasible"] for line in lines] == [t.feasible for t in uninterrupted.trials]
-    assert lines[0]["subnet"] == json.loads(uninterrupted.trials[0].subnet.to_json())
-
-
-@given(rank=st.integers(0, 515), seed=st.integers(0, 99))
-def test_genes_make_the_subnet_that_they_were_read_from(rank, seed):
-    space = tiny_space(num_layers=3)
-    subnet = FeasibleSet(space, 10**9).at(rank)
+@given(rank=st.integers(0, 503), seed=st.integers(0, 99), elastic=st.booleans())
+def test_genes_make_the_subnet_that_they_were_read_from(rank, seed, elastic):
+    space = tiny_space(num_layers=2 if elastic else 3, elastic=elastic)
+    subnet = FeasibleSet(space, Budget(params=10**9)).at(rank)
     genes = genes_of(space, subnet, np.random.default_rng(seed))
     assert subnet_from(space, genes) == subnet
     assert all(genes[name] in alleles for name, alleles in gene_choices(space).items())

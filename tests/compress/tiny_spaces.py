@@ -7,7 +7,6 @@ from compress.spaces import Space
 from compress.subnet import Subnet
 from train.models.wav2vec2_config import Conv, Wav2Vec2Config
 
-
 CONV_CHANNELS = ((1, 3), (2, 3, 5))
 
 

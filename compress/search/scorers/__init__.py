@@ -27,13 +27,13 @@ Scorer = Callable[[Subnet], float]
 class Targets:
     """What a supernet was distilled towards, as its recipe says."""
 
-    mask: MaskConfig = MaskConfig(prob=0.65)
+    mask: MaskConfig
     """Frames hidden from the student."""
-    top_layers: int = 8
+    top_layers: int
     """Teacher layers averaged into the target, from the last back."""
-    normalize_targets: bool = True
+    normalize_targets: bool
     """Zero mean and unit variance over time for each layer."""
-    frames: Frames = "masked"
+    frames: Frames
     """Which frames the loss counts."""
 
 

@@ -1,0 +1,150 @@
+"""`compress search`: the best subnet within a budget, cut out and measured."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..flags import DryRun, Json, Resume, count, milliseconds
+from ..show import show
+
+EXAMPLE = "Example: compress search --space lighthubert-small --target-params 30M --dry-run"
+
+
+def search(
+    supernet: Annotated[
+        Path | None,
+        typer.Argument(help="Run folder of compress distill, or a supernet's checkpoint."),
+    ] = None,
+    target_params: Annotated[
+        int | None,
+        typer.Option(parser=count, metavar="COUNT", help="Most parameters, such as 30M."),
+    ] = None,
+    target_macs: Annotated[
+        int | None,
+        typer.Option(
+            parser=count, metavar="COUNT", help="Most MACs for a second of audio, such as 1.2G."
+        ),
+    ] = None,
+    size_mb: Annotated[
+        float | None, typer.Option(min=0.001, help="Most MB of the exported float32 graph.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            parser=milliseconds,
+            metavar="MS",
+            help="Most compute for the device table's window, such as 8ms; goes with --device.",
+        ),
+    ] = None,
+    device: Annotated[
+        Path | None,
+        typer.Option(help="Table of block latencies, from python -m runtime bench --blocks."),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="With --dry-run: the space to look into; no supernet needed.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Corpus; its valid partition scores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make or to go on in.")] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="What the supernet was distilled from; its run knows it otherwise."),
+    ] = None,
+    scorer: Annotated[
+        str, typer.Option(help="distillation (held-out loss), or probe (labels, frozen).")
+    ] = "distillation",
+    front: Annotated[
+        bool,
+        typer.Option("--front", help="Look for the front of trade-offs, not one winner alone."),
+    ] = False,
+    num_trials: Annotated[int, typer.Option(min=1, help="Subnets to score.")] = 64,
+    population: Annotated[int, typer.Option(min=2, help="Subnets of a generation.")] = 16,
+    num_clips: Annotated[
+        int, typer.Option(min=1, help="Held-out clips a subnet is scored on.")
+    ] = 128,
+    polish_updates: Annotated[
+        int, typer.Option(min=0, help="Updates of distilling the winner alone; 0: as it was cut.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of sampler, clips and masks.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=1024, help="Processes on this machine that share the work.")
+    ] = 1,
+    join: Annotated[
+        bool, typer.Option("--join", help="Help a search that runs elsewhere with these arguments.")
+    ] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where workers share scores: a database's URL, or a .log file on a shared disk; "
+            "without it, OUT/study.db."
+        ),
+    ] = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Find the best subnet within a budget and cut it out as a dense model.
+
+    Give one limit or several: --target-params, --target-macs, --size-mb, --latency-ms.
+    """
+    if dry_run:
+        from ..planning import reachable
+
+        limits = {
+            "params": target_params,
+            "macs": target_macs,
+            "size_bytes": _size(size_mb),
+            "latency_ns": _latency(latency_ms),
+        }
+        show(reachable(space, supernet, device, **limits), as_json)
+        return
+    if supernet is None or data is None or out is None:
+        raise typer.BadParameter("a search needs SUPERNET, --data and --out; or ask for --dry-run")
+    if space is not None:
+        raise typer.BadParameter("--space goes with --dry-run alone: a supernet knows its space")
+    from ..search.config import SearchConfig
+    from ..search.winner import Places
+    from ..search.winner import join as help_out
+    from ..search.winner import search as run
+
+    config = SearchConfig(
+        target_params=target_params,
+        target_macs=target_macs,
+        size_bytes=_size(size_mb),
+        latency_ns=_latency(latency_ms),
+        scorer=scorer,
+        front=front,
+        num_trials=num_trials,
+        population=population,
+        num_clips=num_clips,
+        polish_updates=polish_updates,
+        seed=seed,
+    )
+    places = Places(
+        supernet=supernet, data=data, out=out, teacher=teacher, device=device, storage=storage
+    )
+    if join:
+        show({"scored_here": help_out(config, places)}, as_json)
+        return
+    found = run(config, places, resume=resume, workers=workers)
+    best = found.record["winner"]
+    show(
+        {
+            "winner": best["subnet"],
+            "score": best["score"],
+            "predicted": best["predicted"],
+            "measured": best["measured"],
+            "fine_tuned": best["fine_tuned"] or "no",
+            "model": str(found.model),
+            "record": str(out / "search.json"),
+        },
+        as_json,
+    )
+
+
+def _size(size_mb: float | None) -> int | None:
+    return None if size_mb is None else round(size_mb * 1e6)
+
+
+def _latency(latency_ms: float | None) -> int | None:
+    return None if latency_ms is None else round(latency_ms * 1e6)

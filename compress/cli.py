@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from . import CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count, posterior
 from .folders import checkpoint_in, recipe_folder
-from .show import show
+from .printing import show
 from .verbs import blocks, convert, import_, prepare, report
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

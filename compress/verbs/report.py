@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..flags import Json
-from ..show import show
+from ..printing import show
 
 EXAMPLE = "Example: compress report runs/teacher --out report.html"
 

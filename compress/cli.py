@@ -18,6 +18,7 @@ from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count,
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
 from .verbs import blocks, convert, import_, prepare, report
+from .verbs import show as show_verb
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -414,6 +415,7 @@ app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
+app.command("show", epilog=show_verb.EXAMPLE)(show_verb.show_subnet)
 
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:

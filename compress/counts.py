@@ -1,4 +1,4 @@
-"""Numbers as people type them."""
+"""Numbers as people type and read them."""
 
 import re
 
@@ -13,3 +13,12 @@ def parse_count(text: str) -> int:
     if match is None:
         raise ValueError(f"expected a count such as 30M or 12500000, got {text!r}")
     return round(float(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]])
+
+
+def short_count(value: float, digits: int = 3) -> str:
+    """1_234_567 -> '1.23M': what `parse_count` reads, rounded to 3 to 6 digits."""
+    rounded = float(f"{value:.{digits}g}")  # first, so that 999,600 is 1M and not 1000k
+    for scale, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(rounded) >= scale:
+            return f"{rounded / scale:g}{suffix}"
+    return f"{rounded:g}"

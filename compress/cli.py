@@ -16,8 +16,9 @@ from typer.core import TyperGroup
 from . import CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, posterior
 from .folders import checkpoint_in, recipe_folder
-from .show import show
+from .printing import show
 from .verbs import blocks, convert, import_, prepare, report, search
+from .verbs import show as show_verb
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -360,6 +361,7 @@ app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
+app.command("show", epilog=show_verb.EXAMPLE)(show_verb.show_subnet)
 
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:

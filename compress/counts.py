@@ -1,4 +1,4 @@
-"""Numbers as people type them."""
+"""Numbers as people type and read them."""
 
 import re
 
@@ -25,3 +25,12 @@ def parse_milliseconds(text: str) -> float:
     if match is None or not float(match[1]):
         raise ValueError(f"expected a time such as 8ms or 0.5s, got {text!r}")
     return float(match[1]) * (1000.0 if match[2] == "s" else 1.0)
+
+
+def short_count(value: float, digits: int = 3) -> str:
+    """1_234_567 -> '1.23M': what `parse_count` reads, rounded to 3 to 6 digits."""
+    rounded = float(f"{value:.{digits}g}")  # first, so that 999,600 is 1M and not 1000k
+    for scale, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(rounded) >= scale:
+            return f"{rounded / scale:g}{suffix}"
+    return f"{rounded:g}"

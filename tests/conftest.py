@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -120,5 +121,49 @@ def logged_steps() -> Callable[[Path], list[int]]:
 
     def read(path: Path) -> list[int]:
         return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+    return read
+
+
+class Page(HTMLParser):
+    """Tags, links and text of a page of ours, which is well-formed and needs nothing else."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str | None] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag != "meta":
+            self.open.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="session")
+def html_page() -> Callable[[Path], Page]:
+    """Read a page: every tag is closed, and there is no script, link, import or address."""
+
+    def read(path: Path) -> Page:
+        text = path.read_text(encoding="utf-8")
+        found = Page(text)
+        assert text.startswith("<!doctype html>")
+        assert found.open == []
+        assert found.links == []
+        assert "script" not in found.tags
+        assert "url(" not in text
+        assert "@import" not in text
+        return found
 
     return read

@@ -2,13 +2,66 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 360, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 22, 22
 _MOST_POINTS = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Where values lie on a picture: x to the right, y upwards, inside four margins.
+
+    Sizes are the picture's own units; a page may show it larger.
+    """
+
+    width: int
+    height: int
+    x: tuple[float, float]
+    """Values at the left and the right end; equal ones lie in the middle."""
+    y: tuple[float, float]
+    """Values at the bottom and at the top, which differ."""
+    left: int = 58
+    right: int = 10
+    top: int = 22
+    bottom: int = 22
+
+    def across(self, x: float) -> float:
+        """Where `x` lies, from the left."""
+        first, last = self.x
+        share = (x - first) / (last - first) if last > first else 0.5
+        return self.left + share * (self.width - self.left - self.right)
+
+    def up(self, y: float) -> float:
+        """Where `y` lies, from the top as SVG counts."""
+        low, high = self.y
+        share = (y - low) / (high - low)
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+    def opening(self, title: str) -> str:
+        """The `<svg>` tag and the title above the picture, escaped here."""
+        text = escape(title)
+        return (
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{text}">'
+            f'<text x="{self.left}" y="14" class="title">{text}</text>'
+        )
+
+    def levels(self, ticks: Sequence[float]) -> str:
+        """A line across the picture at each tick of y, its number at the left."""
+        return "".join(
+            f'<line x1="{self.left}" x2="{self.width - self.right}" '
+            f'y1="{self.up(tick):.1f}" y2="{self.up(tick):.1f}"/>'
+            f'<text x="{self.left - 5}" y="{self.up(tick) + 3:.1f}" class="y">{tick:.4g}</text>'
+            for tick in ticks
+        )
+
+    def line(self, points: Points) -> str:
+        """A polyline through `points`."""
+        path = " ".join(f"{self.across(x):.1f},{self.up(y):.1f}" for x, y in points)
+        return f'<polyline points="{path}"/>'
 
 
 def curve(title: str, points: Points) -> str:
@@ -22,39 +75,29 @@ def curve(title: str, points: Points) -> str:
         an `<svg>` element; one that says so where there is nothing to draw.
     """
     finite = [point for point in points if all(map(math.isfinite, point))]
-    head = (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f'<text x="{_LEFT}" y="14" class="title">{escape(title)}</text>'
-    )
     if not finite:
-        return f'{head}<text x="{_LEFT}" y="{_HEIGHT // 2}">nothing to draw</text></svg>'
+        return nothing_drawn(title, _WIDTH, _HEIGHT)
     ticks = nice_ticks(min(y for _, y in finite), max(y for _, y in finite))
     first, last = finite[0][0], finite[-1][0]
-    low, high = ticks[0], ticks[-1]
-
-    def across(x: float) -> float:
-        share = (x - first) / (last - first) if last > first else 0.5
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
-
-    def up(y: float) -> float:
-        return _HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-
-    parts = [head]
-    for tick in ticks:
-        place = up(tick)
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
-            f'<text x="{_LEFT - 5}" y="{place + 3:.1f}" class="y">{tick:.4g}</text>'
-        )
+    frame = Frame(width=_WIDTH, height=_HEIGHT, x=(first, last), y=(ticks[0], ticks[-1]))
+    parts = [frame.opening(title), frame.levels(ticks)]
     for x, anchor in ((first, "start"), (last, "end"))[: 1 + (last > first)]:
         parts.append(
-            f'<text x="{across(x):.1f}" y="{_HEIGHT - 7}" text-anchor="{anchor}">{x:,.0f}</text>'
+            f'<text x="{frame.across(x):.1f}" y="{_HEIGHT - 7}" '
+            f'text-anchor="{anchor}">{x:,.0f}</text>'
         )
-    drawn = [(across(x), up(y)) for x, y in thinned(finite)]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn)
+    drawn = thinned(finite)
     if len(drawn) == 1:
-        parts.append(f'<circle cx="{drawn[0][0]:.1f}" cy="{drawn[0][1]:.1f}" r="2.5"/>')
-    return "".join([*parts, f'<polyline points="{path}"/></svg>'])
+        x, y = drawn[0]
+        parts.append(f'<circle cx="{frame.across(x):.1f}" cy="{frame.up(y):.1f}" r="2.5"/>')
+    return "".join([*parts, frame.line(drawn), "</svg>"])
+
+
+def nothing_drawn(title: str, width: int, height: int) -> str:
+    """An `<svg>` element of this size that says that there is nothing to draw."""
+    frame = Frame(width=width, height=height, x=(0, 1), y=(0, 1))
+    place = f'<text x="{frame.left}" y="{height // 2}">nothing to draw</text>'
+    return f"{frame.opening(title)}{place}</svg>"
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

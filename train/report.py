@@ -9,26 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from runtime.atomic import replacing_file
-
 from .curves import curve
 from .errors import TrainError
+from .page import in_words, table, write_page
 
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em;
-  color: #1b1b1f; background: #fff }
-h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse } td, th { padding: .15em 1em .15em 0; text-align: left;
-  vertical-align: top } td.number { text-align: right; font-variant-numeric: tabular-nums }
-pre { background: #f5f5f7; padding: 1em; overflow-x: auto; font-size: 13px }
-.curves { display: grid; gap: .5em 1em }
-svg { width: 100%; max-width: 480px } svg text { font-size: 10px; fill: #55555c }
-svg text.title { font-size: 12px; fill: #1b1b1f } svg text.y { text-anchor: end }
-svg line { stroke: #e3e3e8 } svg polyline { fill: none; stroke: #2b5fb8; stroke-width: 1.4 }
-svg circle { fill: #2b5fb8 } .note { color: #8a4b00 }
-"""
 
 
 @dataclass(frozen=True)
@@ -81,9 +66,7 @@ def write_report(run: Path, page: Path) -> Report:
     config = _json(run / "config.json")
     if config is None and not parts:
         raise TrainError(f"{run} holds no run: there is no config.json and no metrics.jsonl in it")
-    text = "\n".join(_page(run, config or {}, parts))
-    with replacing_file(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_page(page, run.resolve().name, _body(run, config or {}, parts))
     return Report(sum(part.updates for part in parts), sum(part.skipped for part in parts))
 
 
@@ -139,11 +122,8 @@ def _json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _page(run: Path, config: Mapping[str, Any], parts: list[Part]) -> Iterable[str]:
-    name = escape(run.resolve().name)
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
-    yield f"<style>{_STYLE}</style></head><body><h1>{name}</h1>"
-    yield _table(_summary(run, config, parts))
+def _body(run: Path, config: Mapping[str, Any], parts: list[Part]) -> Iterable[str]:
+    yield table(_summary(run, config, parts))
     for part in parts:
         if part.skipped:
             place = escape(part.name or "the run")
@@ -156,7 +136,6 @@ def _page(run: Path, config: Mapping[str, Any], parts: list[Part]) -> Iterable[s
     yield from _curves(parts)
     yield "<h2>Recipe</h2>"
     yield f"<pre>{escape(json.dumps(config.get('recipe'), indent=2, ensure_ascii=False))}</pre>"
-    yield "</body></html>"
 
 
 def _summary(run: Path, config: Mapping[str, Any], parts: list[Part]) -> Iterable[tuple[str, str]]:
@@ -167,10 +146,10 @@ def _summary(run: Path, config: Mapping[str, Any], parts: list[Part]) -> Iterabl
     yield "state", "done" if (run / "model").is_dir() else "going on, or stopped"
     made_from = config.get("from")
     for key, value in (made_from if isinstance(made_from, dict) else {}).items():
-        yield key.replace("_", " "), _text(value)
-    yield "seed", _text(recipe.get("seed", "unknown"))
-    yield "commit", _text(config.get("commit") or "not a checkout")
-    yield "versions", _text(config.get("versions", "unknown"))
+        yield key.replace("_", " "), in_words(value)
+    yield "seed", in_words(recipe.get("seed", "unknown"))
+    yield "commit", in_words(config.get("commit") or "not a checkout")
+    yield "versions", in_words(config.get("versions", "unknown"))
     for part in parts:
         updates = f"{part.updates:,} updates"
         seconds, audio = part.total("seconds"), part.total("audio_seconds")
@@ -200,16 +179,16 @@ def _measured(run: Path, parts: list[Part]) -> Iterable[str]:
     for part in parts:
         if part.units is not None:
             yield f"<h2>Units of {escape(part.name or 'the run')}</h2>"
-            yield _table((name.replace("_", " "), _text(part.units[name])) for name in part.units)
+            yield table((name.replace("_", " "), in_words(part.units[name])) for name in part.units)
     scores = _json(run / "scores.json") or {}
     rows = [
-        (f"{name} accuracy", _text(score["accuracy"]))
+        (f"{name} accuracy", in_words(score["accuracy"]))
         for name, score in scores.items()
         if isinstance(score, dict) and "accuracy" in score
     ]
     if rows:
         yield "<h2>Scores</h2>"
-        yield _table(rows)
+        yield table(rows)
 
 
 def _curves(parts: list[Part]) -> Iterable[str]:
@@ -240,20 +219,5 @@ def _metric_names(parts: list[Part]) -> list[str]:
     return sorted(names.keys() - {"step"}, key=lambda name: (name != "loss", name))
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    cells = (f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{''.join(cells)}</table>"
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return ", ".join(map(_text, value))
-    return str(value)

@@ -56,7 +56,7 @@ def macs(
     channels, shown = config.conv_layers[-1].channels, round(shown_ratio * frames)
     width_of_group = config.embed_dim // config.pos_conv_groups
     return Macs(
-        extractor=_extractor(config, num_samples),
+        extractor=sum(extractor(config, num_samples)),
         projection=frames * channels * config.embed_dim,
         positions=frames
         * config.embed_dim
@@ -88,10 +88,11 @@ def _layer(config: Wav2Vec2Config, heads: int, ffn: int, *, num_frames: int) -> 
     return num_frames * by_frame + 2 * num_frames**2 * attention
 
 
-def _extractor(config: Wav2Vec2Config, num_samples: int) -> int:
-    total, length, num_inputs = 0, num_samples, 1
+def extractor(config: Wav2Vec2Config, num_samples: int = SAMPLE_RATE) -> tuple[int, ...]:
+    """Count each layer of the convolutional feature extractor, first layer first."""
+    counted, length, num_inputs = [], num_samples, 1
     for conv in config.conv_layers:
         length = (length - conv.kernel) // conv.stride + 1
-        total += length * conv.kernel * num_inputs * conv.channels
+        counted.append(length * conv.kernel * num_inputs * conv.channels)
         num_inputs = conv.channels
-    return total
+    return tuple(counted)

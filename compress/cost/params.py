@@ -28,16 +28,25 @@ def params(space: Space, subnet: Subnet) -> int:
 
 def rest(full: Wav2Vec2Config, dense: Wav2Vec2Config) -> int:
     """Count all but the transformer's layers."""
-    embed_dim, channels = dense.embed_dim, dense.conv_layers[-1].channels
-    pos_conv = embed_dim * (embed_dim // dense.pos_conv_groups) * dense.pos_conv_kernel + embed_dim
     return (
-        extractor(dense)
+        sum(extractor(dense))
         + full.embed_dim  # mask embedding, not cut
-        + 2 * channels  # norm of the features
-        + (channels + 1) * embed_dim  # their projection
-        + pos_conv
-        + 2 * embed_dim  # norm of the encoder
+        + projection(dense)
+        + positions(dense)
     )
+
+
+def projection(config: Wav2Vec2Config) -> int:
+    """Count the norm of the conv features and their projection to the transformer's width."""
+    channels = config.conv_layers[-1].channels
+    return 2 * channels + (channels + 1) * config.embed_dim
+
+
+def positions(config: Wav2Vec2Config) -> int:
+    """Count the convolution that gives positions, and the encoder's norm."""
+    embed_dim = config.embed_dim
+    kernel = (embed_dim // config.pos_conv_groups) * config.pos_conv_kernel
+    return embed_dim * kernel + embed_dim + 2 * embed_dim
 
 
 def layer(dense: Wav2Vec2Config, heads: int, ffn: int) -> int:
@@ -52,13 +61,13 @@ def layer(dense: Wav2Vec2Config, heads: int, ffn: int) -> int:
     )
 
 
-def extractor(config: Wav2Vec2Config) -> int:
-    """Count the convolutional feature extractor."""
-    count, num_inputs = 0, 1
+def extractor(config: Wav2Vec2Config) -> tuple[int, ...]:
+    """Count each layer of the convolutional feature extractor, its norm included."""
+    counted, num_inputs = [], 1
     for index, conv in enumerate(config.conv_layers):
-        count += num_inputs * conv.channels * conv.kernel
-        count += conv.channels * config.conv_bias
-        if config.conv_norm == "layer" or index == 0:
-            count += 2 * conv.channels
+        weights = num_inputs * conv.channels * conv.kernel
+        bias = conv.channels * config.conv_bias
+        norm = 2 * conv.channels * (config.conv_norm == "layer" or index == 0)
+        counted.append(weights + bias + norm)
         num_inputs = conv.channels
-    return count
+    return tuple(counted)

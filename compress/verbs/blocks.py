@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..flags import DryRun, Json
-from ..show import show
+from ..printing import show
 
 EXAMPLE = "Example: compress blocks lighthubert-small --out blocks.zip"
 

@@ -8,7 +8,7 @@ import typer
 
 from ..flags import DryRun, Json
 from ..folders import checkpoint_in
-from ..show import show
+from ..printing import show
 
 EXAMPLE = "Example: compress convert runs/teacher --to huggingface --out hubert-tiny"
 

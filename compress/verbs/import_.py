@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ..flags import DryRun, Json
-from ..show import show
+from ..printing import show
 
 EXAMPLE = "Example: compress import hubert_base_ls960.pt --out runs/teacher --licence MIT"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..flags import DryRun, Json, Resume
-from ..show import show
+from ..printing import show
 
 EXAMPLE = "Example: compress prepare librispeech --part dev-clean --out data/librispeech"
 

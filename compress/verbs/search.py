@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..flags import DryRun, Json, Resume, count, milliseconds
-from ..show import show
+from ..printing import show
 
 EXAMPLE = "Example: compress search --space lighthubert-small --target-params 30M --dry-run"
 

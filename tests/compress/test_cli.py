@@ -69,7 +69,7 @@ def test_the_verbs_are_those_of_the_readme():
     made, used, apart = VERBS[:5], VERBS[5:9], VERBS[9:]
     assert made == ["pretrain", "distill", "search", "finetune", "export"]
     assert used == ["listen", "recipes", "doctor", "demo"]
-    assert set(apart) >= {"import", "convert", "prepare", "report"}
+    assert set(apart) >= {"import", "convert", "prepare", "report", "show"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -110,6 +110,14 @@ def test_everything_long_takes_the_same_flags(verb):
     text = help_of(verb)
     for flag in ("--out", "--seed", "--resume", "--dry-run", "--json"):
         assert f"  {flag} " in text
+
+
+def test_a_subnet_is_shown_without_torch():
+    done = program("show", get_space("lighthubert-small").smallest().to_json())
+    assert done.returncode == 0, done.stderr
+    text, _, imported = done.stdout.partition("\nIMPORTED")
+    assert "11,449,088" in text
+    assert set(imported.split()) <= {"numpy"}
 
 
 def test_a_dry_search_counts_exactly_and_without_torch():

@@ -1,10 +1,10 @@
-"""Numbers as people type them."""
+"""Numbers as people type them and as they are shown."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.counts import parse_count
+from compress.counts import parse_count, short_count
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,18 @@ def test_a_plain_number_is_itself(number):
 def test_a_suffix_multiplies_exactly(number):
     assert parse_count(f"{number}M") == number * 10**6
     assert parse_count(f"{number}k") == number * 10**3
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (7, "7"), (999, "999"), (1_000, "1k"), (350_000, "350k"), (999_600, "1M"),
+     (1_234_567, "1.23M"), (30_000_000, "30M"), (2_450_000_000, "2.45G"), (0.5, "0.5")],
+)  # fmt: skip
+def test_a_count_is_written_short(value, text):
+    assert short_count(value) == text
+
+
+@given(st.integers(0, 10**11), st.integers(3, 6))
+def test_a_short_count_reads_back_as_the_rounded_number(value, digits):
+    read = parse_count(short_count(value, digits))
+    assert read == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))

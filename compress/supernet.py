@@ -4,8 +4,10 @@ A subnet runs in place on slices of the stored tensors, and `materialize` copies
 into a plain dense encoder: both read one slicing plan, so they cannot drift apart.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,19 +74,26 @@ class Supernet(nn.Module):
 
 def materialize(supernet: Supernet, subnet: Subnet) -> Wav2Vec2Encoder:
     """Copy a subnet out of a supernet into a plain dense encoder."""
-    dense = Wav2Vec2Encoder(supernet.space.config(subnet))
     with torch.no_grad():
-        dense.load_state_dict(supernet.slices(subnet), strict=True)
+        cut = {
+            name: tensor.contiguous().clone() for name, tensor in supernet.slices(subnet).items()
+        }
+    with torch.device("meta"):  # random weights would only be thrown away
+        dense = Wav2Vec2Encoder(supernet.space.config(subnet))
+    dense.load_state_dict(cut, strict=True, assign=True)
     return dense.train(supernet.training)
 
 
-def save_supernet(folder: Path, supernet: Supernet, *, teacher: str) -> None:
-    """Write a supernet's checkpoint; `teacher` is the digest of what it was distilled from."""
+def save_supernet(folder: Path, supernet: Supernet, *, provenance: Mapping[str, Any]) -> None:
+    """Write a supernet's checkpoint; `provenance` says in JSON values what it was made from.
+
+    One that was distilled here has the digest of its `teacher`; an imported one has none.
+    """
     config = {
         "family": FAMILY,
         "space": supernet.space.name,
         "target_dim": supernet.head.out_features,
-        "provenance": {"teacher": teacher},
+        "provenance": dict(provenance),
     }
     save_checkpoint(folder, config, supernet.state_dict())
 

@@ -13,6 +13,7 @@ from .errors import RecipeError
 from .learner import Learner
 from .models.checkpoints import load_objective
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
+from .models.wav2vec2_config import SIZES
 from .objectives import Objective
 from .placement import whole
 from .seeding import seeded
@@ -20,13 +21,6 @@ from .seeding import seeded
 _log = logging.getLogger(__name__)
 
 _ENCODER, _TEACHER = "encoder.", "teacher."
-
-_SIZES = (
-    "conv_layers", "conv_norm", "conv_bias", "normalize_waveform", "embed_dim", "num_heads",
-    "ffn_dim", "head_dim", "pos_conv_kernel", "pos_conv_groups", "pos_conv_depth",
-    "pos_conv_weight_norm", "alibi", "pre_norm",
-)  # fmt: skip
-"""What two encoders must have in common for one's weights to serve the other."""
 
 
 def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Wav2Vec2Encoder:
@@ -42,7 +36,7 @@ def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Wav2Vec2Encoder:
     if init is None:
         return encoder
     stored = load_encoder(init)
-    for name in _SIZES:
+    for name in SIZES:
         found, wanted = getattr(stored.config, name), getattr(recipe.encoder, name)
         if found != wanted:
             raise RecipeError(

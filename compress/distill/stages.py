@@ -99,12 +99,12 @@ def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resu
         with seeded(recipe.seed):
             supernet = Supernet(space, target_dim)
         _train(recipe, teacher, supernet, cuts, packed, out / "stage1", sampled=False)
-        save_supernet(first, supernet, teacher=digest(teacher))
+        save_supernet(first, supernet, provenance={"teacher": digest(teacher)})
     run.finish(out / "stage1")
     _log.info("stage 2: all %s subnets of %s", f"{space.size():,}", space.name)
     supernet = load_supernet(first)
     _train(recipe, teacher, supernet, cuts, packed, out / "stage2", sampled=True)
-    save_supernet(out / "model", supernet, teacher=digest(teacher))
+    save_supernet(out / "model", supernet, provenance={"teacher": digest(teacher)})
     run.finish(out / "stage2")
     return out / "model"
 

@@ -1,15 +1,13 @@
-"""Subnets in place, cut out, and against transformers."""
+"""Subnets in place and cut out; `tests/oracle/` compares them with transformers."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import HubertConfig, HubertModel
 
 from compress.cost.params import params
 from compress.spaces import Space, get_space
-from compress.subnet import Subnet
 from compress.supernet import Supernet, load_supernet, materialize, save_supernet
 
 SPACE = get_space("otolite-tiny")
@@ -74,6 +72,17 @@ def test_the_largest_subnet_is_the_supernet_itself(supernet: Supernet) -> None:
     assert torch.equal(sliced, whole)
 
 
+def test_the_head_reads_as_many_of_its_columns_as_the_subnet_is_wide(supernet: Supernet) -> None:
+    subnet = SPACE.smallest()
+    weight = supernet.head.weight.detach()[:, : subnet.embed_dim]
+    with torch.inference_mode():
+        output = supernet(subnet, torch.randn(2, 8_000))
+        predicted = supernet.predict(output)
+        expected = torch.einsum("bfe,te->bft", output.output, weight)
+    assert predicted.shape[-1] == 24
+    assert torch.allclose(predicted, expected, atol=1e-5)
+
+
 def test_gradients_are_zero_outside_of_the_slice(supernet: Supernet) -> None:
     subnet = SPACE.smallest()
     supernet.zero_grad()
@@ -94,63 +103,7 @@ def test_gradients_are_zero_outside_of_the_slice(supernet: Supernet) -> None:
 
 def test_a_saved_supernet_comes_back_whole(supernet: Supernet, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("run") / "model"
-    save_supernet(folder, supernet, teacher="digest")
+    save_supernet(folder, supernet, provenance={"teacher": "digest"})
     loaded = load_supernet(folder)
     for name, tensor in supernet.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
-
-
-def test_a_cut_of_the_small_space_is_an_ordinary_hubert() -> None:
-    """Spec 6.2: the same indices in a plain HubertModel give the same states."""
-    space = get_space("lighthubert-small")
-    subnet = Subnet(space=space.name, embed_dim=384, num_heads=(6,) * 10, ffn_dim=(1344,) * 10)
-    torch.manual_seed(0)
-    supernet = Supernet(space, target_dim=8).eval()
-    dense = materialize(supernet, subnet)
-    config = HubertConfig(
-        hidden_size=384,
-        num_hidden_layers=10,
-        num_attention_heads=6,
-        intermediate_size=1344,
-        feat_extract_norm="layer",
-    )
-    theirs = HubertModel(config).eval()
-    torch.nn.utils.parametrize.remove_parametrizations(theirs.encoder.pos_conv_embed.conv, "weight")
-    theirs.load_state_dict(_as_transformers(dense.state_dict()), strict=True)
-    waveform = torch.nn.functional.layer_norm(torch.randn(1, 4_000), (4_000,))
-    with torch.inference_mode():
-        expected = theirs(waveform, output_hidden_states=True).hidden_states
-        actual = supernet(subnet, waveform).hidden_states
-    for ours, reference in zip(actual, expected, strict=True):
-        assert torch.allclose(ours, reference, atol=1e-5)
-
-
-def _as_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    names = {
-        "mask_embedding": "masked_spec_embed",
-        "feature_norm": "feature_projection.layer_norm",
-        "feature_projection": "feature_projection.projection",
-        "pos_conv.conv": "encoder.pos_conv_embed.conv",
-        "norm": "encoder.layer_norm",
-    }
-    inner = {
-        "attention_norm": "layer_norm",
-        "ffn_norm": "final_layer_norm",
-        "ffn.up": "feed_forward.intermediate_dense",
-        "ffn.down": "feed_forward.output_dense",
-    }
-    renamed = {}
-    for name, tensor in state.items():
-        stem, _, leaf = name.rpartition(".")
-        if name == "mask_embedding":
-            renamed["masked_spec_embed"] = tensor
-        elif name.startswith("layers."):
-            _, layer, part = stem.split(".", 2)
-            renamed[f"encoder.layers.{layer}.{inner.get(part, part)}.{leaf}"] = tensor
-        elif name.startswith("feature_extractor."):
-            _, conv, part = stem.split(".")
-            part = part.replace("norm", "layer_norm")
-            renamed[f"feature_extractor.conv_layers.{conv}.{part}.{leaf}"] = tensor
-        else:
-            renamed[f"{names[stem]}.{leaf}"] = tensor
-    return renamed

@@ -1,13 +1,10 @@
 """`compress prepare`, from an address to a corpus that training reads, on archives of a test."""
 
 import hashlib
-import http.server
 import io
 import json
 import tarfile
-import threading
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,25 +13,6 @@ import soundfile
 from train.data.corpora import librispeech, speech_commands
 from train.data.corpus import read_corpus
 from train.data.shards import find_shards, waveforms
-
-
-@pytest.fixture
-def mirror(tmp_path):
-    """A folder behind an address: files put there are served, and requests listed."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            asked.append(self.path)
-
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, directory=folder)
-    ) as listening:
-        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
-        yield folder, f"http://127.0.0.1:{listening.server_port}", asked
-        listening.shutdown()
 
 
 def audio(seconds, kind):

@@ -3,6 +3,7 @@
 import pytest
 
 from compress.cost.params import params
+from compress.named_subnets import find_subnet
 from compress.slicing import slicing_plan
 from compress.spaces import get_space
 from compress.subnet import Subnet
@@ -39,6 +40,22 @@ def test_parameters_equal_the_authors_count(space, embed_dim, heads, ffn, expect
 
 def test_all_fifteen_counts_are_here():
     assert len(COUNTS) == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "subnet", "printed"),
+    [
+        ("lighthubert-base", "largest", 94),
+        ("lighthubert-base", "a_base", 67),
+        ("lighthubert-base", "smallest", 41),
+        ("lighthubert-small", "largest", 44),
+        ("lighthubert-small", "a_small", 27),
+        ("lighthubert-small", "smallest", 11),
+    ],
+)
+def test_named_subnets_have_the_millions_that_the_authors_print(name, subnet, printed):
+    space = get_space(name)
+    assert round(params(space, find_subnet(subnet, space)) / 1e6) == printed
 
 
 @pytest.mark.parametrize(

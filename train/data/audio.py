@@ -85,7 +85,7 @@ def to_int16(waveform: Waveform) -> NDArray[np.int16]:
 
 
 def cache_folder() -> Path:
-    """Where decoded audio is kept: OTOLITE_CACHE, or else otolite below the user's cache."""
+    """Where audio and published models lie: OTOLITE_CACHE, or otolite below the user's cache."""
     if own := os.environ.get("OTOLITE_CACHE"):
         return Path(own)
     users = os.environ.get("XDG_CACHE_HOME")

@@ -229,7 +229,7 @@ def _opened(url: str, start: int) -> Iterator[Any]:
         else:
             raise DataError(
                 f"{url} cannot be had: the server answers {fault.code} {fault.reason}; check the "
-                "address, or name another --mirror"
+                "address"
             ) from None
     except (OSError, http.client.HTTPException) as fault:
         raise _InterruptedError(str(getattr(fault, "reason", "") or fault)) from None
@@ -309,10 +309,7 @@ def _check(
     else:
         return
     held.unlink()
-    raise DataError(
-        f"{path.name} is not the published file: {wrong}; it was dropped. Call again, or name "
-        "another --mirror"
-    )
+    raise DataError(f"{path.name} is not the published file: {wrong}; it was dropped. Call again")
 
 
 def _extract(archive: Path, folder: Path, advance: Callable[[int, int | None], None]) -> None:
@@ -352,10 +349,7 @@ def _update(digest: _Hash, stream: BinaryIO) -> None:
 
 
 def _gave_up(url: str, reason: str) -> str:
-    return (
-        f"{url} does not come ({reason}); what is here already is kept: call again later, or name "
-        "another --mirror"
-    )
+    return f"{url} does not come ({reason}); what is here already is kept: call again later"
 
 
 @contextmanager

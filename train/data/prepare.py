@@ -176,13 +176,16 @@ def _bring(
         return None
     path = out / "archives" / archive.file_name
     url = _address(archive, mirror)
-    digest = download(
-        url,
-        path,
-        checksum=archive.checksum,
-        size_bytes=archive.size_bytes,
-        progress=progress,
-    )
+    try:
+        digest = download(
+            url,
+            path,
+            checksum=archive.checksum,
+            size_bytes=archive.size_bytes,
+            progress=progress,
+        )
+    except DataError as fault:
+        raise DataError(f"{fault}, or name another --mirror") from None
     if archive.checksum is None:
         _logger.warning(
             "%s cannot be verified: no checksum of it is published; its sha256 is %s", url, digest

@@ -30,6 +30,7 @@ _SHAPES: dict[str, dict[str, tuple[str | int, ...]]] = {
         "decoder.proj.weight": ("embed_dim", "decoder_dim"),
         "decoder.proj.bias": ("embed_dim",),
     },
+    "lighthubert": {},
 }
 """Axes with the same name have the same length; embed_dim and channels are the encoder's."""
 
@@ -38,6 +39,7 @@ _SIGNS = (
     ("hubert", ("unit_embeddings",)),
     ("data2vec2", ("decoder.",)),
     ("data2vec", ("final_proj.",)),
+    ("lighthubert", ("target_heads.",)),
 )
 
 
@@ -72,7 +74,7 @@ def check_heads(
         LayoutError: the first tensor that does not fit.
     """
     lengths = {"embed_dim": config.embed_dim, "channels": config.conv_layers[-1].channels}
-    shapes = _SHAPES[objective] | _decoder(heads)
+    shapes = _SHAPES[objective] | _decoder(heads) | _target_heads(heads)
     for key in sorted(heads.keys() | shapes.keys()):
         name = their_name(key)
         if key not in shapes:
@@ -91,6 +93,15 @@ def check_heads(
                 raise LayoutError(
                     f"{their_name(key)} has the shape {shape}: {length} should be {wanted}"
                 )
+
+
+def _target_heads(heads: Mapping[str, Tensor]) -> dict[str, tuple[str | int, ...]]:
+    """What predicts a teacher's targets; which layers have one is the file's choice."""
+    return {
+        key: ("target_dim", "embed_dim")
+        for key in heads
+        if key.startswith("target_heads.") and key.endswith(".weight")
+    }
 
 
 def _decoder(heads: Mapping[str, Tensor]) -> dict[str, tuple[str | int, ...]]:

@@ -21,11 +21,20 @@ from .foreign_sizes import infer_config, settings
 from .heads import check_heads, objective_of
 from .renames import Renamed, Table, read_names, their_name
 from .wav2vec2 import Wav2Vec2Encoder, save_encoder
-from .wav2vec2_config import Wav2Vec2Config
+from .wav2vec2_config import SIZES, Wav2Vec2Config
 
 logger = logging.getLogger(__name__)
 
 _UNUSED_LABELS = "without its projection the label table predicts nothing"
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """A foreign file and the layout that reads it; no tensor has been looked at."""
+
+    path: Path
+    file: ForeignFile
+    layout: str
 
 
 @dataclass(frozen=True)
@@ -86,37 +95,77 @@ def get_layout(name: str) -> ModuleType:
     return importlib.import_module(f"{layouts.__name__}.{name}")
 
 
-def import_checkpoint(
-    path: Path, *, layout: str | None = None, given: Mapping[str, Any] | None = None
-) -> Imported:
-    """Read a foreign checkpoint, strictly.
+def recognize(path: Path, layout: str | None = None) -> Recognized:
+    """Open a foreign checkpoint and find its layout.
 
     Args:
         path: a file, or a folder of Hugging Face's.
         layout: its layout; None: found out.
-        given: settings that shapes do not tell (`foreign_sizes.settings()`); they win over the
-            file's.
 
     Raises:
-        LayoutError: it cannot be read, is of no known layout, or a tensor of it is missing,
-            unexpected or misshapen; the first is named.
+        LayoutError: it cannot be read, or is of no known layout.
+    """
+    file = read_foreign(path)
+    if layout is not None:
+        get_layout(layout)
+        return Recognized(path, file, layout)
+    for name in layout_names():
+        if get_layout(name).recognizes(file.values.keys(), file.config):
+            return Recognized(path, file, name)
+    some = ", ".join(list(file.values)[:3])
+    raise LayoutError(
+        f"{path} is of no layout known here ({', '.join(layout_names())}); its names begin {some}"
+    )
+
+
+def import_checkpoint(
+    path: Path, *, layout: str | None = None, given: Mapping[str, Any] | None = None
+) -> Imported:
+    """`recognize` a foreign checkpoint and `take_in` what it holds."""
+    return take_in(recognize(path, layout), given=given)
+
+
+def take_in(
+    found: Recognized,
+    *,
+    given: Mapping[str, Any] | None = None,
+    table: Table | None = None,
+    sizes: Wav2Vec2Config | None = None,
+) -> Imported:
+    """Rename and check a foreign checkpoint's tensors, strictly.
+
+    Args:
+        found: the file.
+        given: settings that shapes do not tell (`foreign_sizes.settings()`); they win over the
+            file's.
+        table: names to read it by; None: its layout's.
+        sizes: what the encoder must be, dropouts apart; None: what its shapes and settings say.
+
+    Raises:
+        LayoutError: a tensor is missing, unexpected or misshapen; the first is named. Or the
+            settings are not those of `sizes`.
     """
     for key in given or {}:
         if key not in settings():
             raise LayoutError(f"there is no setting {key!r} to give: {nearest(key, settings())}")
-    file = read_foreign(path)
-    name, module = _recognized(file, path, layout)
-    table: Table = module.TABLE
+    file, module = found.file, get_layout(found.layout)
+    table = table or module.TABLE
     try:
         _check_must(file.config, module.MUST)
         renamed = read_names(file.values, table)
         _settle_labels(renamed, table)
         precision = _as_float32(renamed)
         told = _told(file.config, module.FIELDS) | dict(given or {})
+        if sizes is not None:
+            _check_encoder(renamed, table, sizes)
+            told = _told_by(sizes, told)
         config, assumed = infer_config(
             renamed.encoder, told, lambda ours: _named(ours, table, renamed, None)
         )
-        _check_encoder(renamed, table, config)
+        if sizes is None:
+            _check_encoder(renamed, table, config)
+        else:
+            _check_sizes(config, sizes)
         objective = objective_of(renamed.heads)
         if objective is not None:
             check_heads(
@@ -126,9 +175,9 @@ def import_checkpoint(
                 lambda ours: _named(ours, table, renamed, config),
             )
     except (LayoutError, RecipeError) as fault:
-        raise LayoutError(f"{path} does not fit the layout {name}: {fault}") from None
+        raise LayoutError(f"{found.path} does not fit the layout {found.layout}: {fault}") from None
     return Imported(
-        layout=name,
+        layout=found.layout,
         config=config,
         state=renamed.encoder,
         objective=None if objective is None else (objective, renamed.heads),
@@ -136,7 +185,7 @@ def import_checkpoint(
         assumed=assumed,
         precision=precision,
         digests=file.digests(),
-        source=path.resolve().name,
+        source=found.path.resolve().name,
     )
 
 
@@ -153,11 +202,7 @@ def save_imported(imported: Imported, folder: Path, *, source: Path, licence: st
         TrainError: `folder` holds something else.
         OSError: it cannot be written.
     """
-    check_place(folder)
-    if folder.resolve() in (source.resolve(), *source.resolve().parents):
-        raise LayoutError(f"{source} lies in {folder}, which would be replaced; choose another")
-    for why, keys in imported.dropped.items():
-        logger.info("left out: %s (%s)", keys, why)
+    prepare_place(imported, folder, source=source)
     save_encoder(
         folder,
         imported.config,
@@ -167,17 +212,17 @@ def save_imported(imported: Imported, folder: Path, *, source: Path, licence: st
     )
 
 
-def _recognized(file: ForeignFile, path: Path, layout: str | None) -> tuple[str, ModuleType]:
-    if layout is not None:
-        return layout, get_layout(layout)
-    for name in layout_names():
-        module = get_layout(name)
-        if module.recognizes(file.values.keys(), file.config):
-            return name, module
-    some = ", ".join(list(file.values)[:3])
-    raise LayoutError(
-        f"{path} is of no layout known here ({', '.join(layout_names())}); its names begin {some}"
-    )
+def prepare_place(imported: Imported, folder: Path, *, source: Path) -> None:
+    """Make sure that `folder` may become what was read, and log what is left out of it.
+
+    Raises:
+        TrainError: `folder` holds something else, or `source` lies in it.
+    """
+    check_place(folder)
+    if folder.resolve() in (source.resolve(), *source.resolve().parents):
+        raise LayoutError(f"{source} lies in {folder}, which would be replaced; choose another")
+    for why, keys in imported.dropped.items():
+        logger.info("left out: %s (%s)", keys, why)
 
 
 def _check_must(config: Mapping[str, Any], must: Mapping[str, object]) -> None:
@@ -256,6 +301,21 @@ def _check_encoder(renamed: Renamed, table: Table, config: Wav2Vec2Config) -> No
             raise LayoutError(
                 f"{name} has the shape {shape} where {tuple(own[ours].shape)} is needed"
             )
+
+
+def _told_by(sizes: Wav2Vec2Config, told: Mapping[str, Any]) -> dict[str, Any]:
+    """`told`, and of `sizes` what neither it nor shapes tell."""
+    silent: dict[str, Any] = {"num_heads": sizes.num_heads[0]}
+    if "conv_layers" not in told:
+        silent["strides"] = [conv.stride for conv in sizes.conv_layers]
+    return silent | dict(told)
+
+
+def _check_sizes(config: Wav2Vec2Config, sizes: Wav2Vec2Config) -> None:
+    for name in SIZES:
+        found, wanted = getattr(config, name), getattr(sizes, name)
+        if found != wanted:
+            raise LayoutError(f"its settings say {name} {found!r} where {wanted!r} is needed")
 
 
 def _named(ours: str, table: Table, renamed: Renamed, config: Wav2Vec2Config | None) -> str:

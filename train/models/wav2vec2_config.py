@@ -7,6 +7,13 @@ from pydantic.dataclasses import dataclass
 
 _CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
+SIZES = (
+    "conv_layers", "conv_norm", "conv_bias", "normalize_waveform", "embed_dim", "num_heads",
+    "ffn_dim", "head_dim", "pos_conv_kernel", "pos_conv_groups", "pos_conv_depth",
+    "pos_conv_weight_norm", "alibi", "pre_norm",
+)  # fmt: skip
+"""What two encoders must have in common for one's weights to serve the other."""
+
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Conv:

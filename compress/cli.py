@@ -17,7 +17,7 @@ from . import CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, count, posterior
 from .folders import checkpoint_in, recipe_folder
 from .show import show
-from .verbs import convert, import_, prepare, report
+from .verbs import convert, import_, prepare, prune, report
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -412,6 +412,7 @@ def demo(
 app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
+app.command("prune", epilog=prune.EXAMPLE)(prune.prune)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 
 

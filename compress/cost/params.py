@@ -32,7 +32,7 @@ def fixed_params(space: Space, embed_dim: int) -> int:
     channels = full.conv_layers[-1].channels
     pos_conv = embed_dim * (embed_dim // full.pos_conv_groups) * full.pos_conv_kernel + embed_dim
     return (
-        _feature_extractor_params(full)
+        feature_extractor_params(full)
         + full.embed_dim  # mask embedding, not cut
         + 2 * channels  # norm of the features
         + (channels + 1) * embed_dim  # their projection
@@ -60,7 +60,8 @@ def layer_params(embed_dim: int, heads: int, ffn: int, head_dim: int) -> int:
     )
 
 
-def _feature_extractor_params(config: Wav2Vec2Config) -> int:
+def feature_extractor_params(config: Wav2Vec2Config) -> int:
+    """Count the convolutional feature extractor: weights, biases and norms."""
     total, num_inputs = 0, 1
     for index, conv in enumerate(config.conv_layers):
         total += num_inputs * conv.channels * conv.kernel

@@ -49,7 +49,8 @@ def parts_of(config: Wav2Vec2Config, recipe: PruneRecipe) -> tuple[Part, ...]:
         # One learned scale a head serves all layers, so a head goes everywhere or nowhere.
         tied = kind == "heads" and config.alibi
         layers = tuple(range(len(widths)))
-        for group in (layers,) if tied else ((layer,) for layer in layers):
+        groups: list[tuple[int, ...]] = [layers] if tied else [(layer,) for layer in layers]
+        for group in groups:
             whole = any(layer in limits.whole_layers for layer in group)
             parts.append(_part(kind, group, widths[group[0]], limits, whole))
     return tuple(parts)

@@ -49,8 +49,7 @@ def parts_of(config: Wav2Vec2Config, recipe: PruneRecipe) -> tuple[Part, ...]:
         # One learned scale a head serves all layers, so a head goes everywhere or nowhere.
         tied = kind == "heads" and config.alibi
         layers = tuple(range(len(widths)))
-        groups: list[tuple[int, ...]] = [layers] if tied else [(layer,) for layer in layers]
-        for group in groups:
+        for group in (layers,) if tied else [(layer,) for layer in layers]:
             whole = any(layer in limits.whole_layers for layer in group)
             parts.append(_part(kind, group, widths[group[0]], limits, whole))
     return tuple(parts)
@@ -81,7 +80,7 @@ def resized(config: Wav2Vec2Config, parts: Sequence[Part], widths: Sequence[int]
 def _part(kind: Kind, layers: tuple[int, ...], full: int, limits: UnitLimits, whole: bool) -> Part:
     fewest = max(limits.least, full - _share(full, limits.largest_ratio))
     step = limits.round_to
-    widths = (full,)
+    widths: tuple[int, ...] = (full,)
     if not whole:
         below = range((full - 1) // step * step, 0, -step)
         widths += tuple(width for width in below if width >= fewest)

@@ -35,21 +35,28 @@ def random_choice(encoder, recipe, seed):
     return parts, kept
 
 
+def reading(encoder, part, unit):
+    """The weights that read a unit of a part of one layer, as a view."""
+    (layer,) = part.layers
+    if part.kind == "heads":
+        dim = encoder.config.head_dim
+        weight = encoder.layers[layer].attention.out_proj.weight
+        return weight[:, unit * dim : (unit + 1) * dim]
+    if part.kind == "ffn":
+        return encoder.layers[layer].ffn.down.weight[:, unit]
+    if layer + 1 < len(encoder.feature_extractor):
+        return encoder.feature_extractor[layer + 1].conv.weight[:, unit]
+    return encoder.feature_projection.weight[:, unit]
+
+
 def silence(encoder, parts, kept):
     """A copy whose readers of pruned heads and FFN units have zero weights: the plain oracle."""
     silent = copy.deepcopy(encoder)
-    dim = encoder.config.head_dim
     with torch.no_grad():
         for part, stays in zip(parts, kept, strict=True):
             for unit in set(range(part.num_units)) - set(stays.tolist()):
-                for index in part.layers:
-                    if part.kind == "heads":
-                        out = silent.layers[index].attention.out_proj.weight
-                        out[:, unit * dim : (unit + 1) * dim] = 0.0
-                    elif part.kind == "ffn":
-                        silent.layers[index].ffn.down.weight[:, unit] = 0.0
-                    else:
-                        silent.feature_extractor[index + 1].conv.weight[:, unit] = 0.0
+                for layer in part.layers:
+                    reading(silent, dataclasses.replace(part, layers=(layer,)), unit).zero_()
     return silent
 
 
@@ -132,39 +139,29 @@ def loudest_last(part):
     return np.arange(1.0, part.num_units + 1)
 
 
+def making(encoder, kind, layer, unit):
+    """The weights that make a unit, as views."""
+    if kind == "conv_channels":
+        return [encoder.feature_extractor[layer].conv.weight[unit]]
+    if kind == "ffn":
+        return [encoder.layers[layer].ffn.up.weight[unit]]
+    attention, dim = encoder.layers[layer].attention, encoder.config.head_dim
+    rows = slice(unit * dim, (unit + 1) * dim)
+    return [getattr(attention, f"{name}_proj").weight[rows] for name in ("q", "k", "v")]
+
+
 def test_units_of_smallest_norm_go_first(encoder):
     encoder = copy.deepcopy(encoder)
     quiet = {"conv_channels": [3, 7], "heads": [1], "ffn": [2, 5, 11]}
-    recipe = recipe_of()
-    parts = parts_of(encoder.config, recipe)
-    dim = encoder.config.head_dim
+    parts = parts_of(encoder.config, recipe_of())
     with torch.no_grad():
         for part in parts:
             for unit, layer in (
                 (unit, layer) for unit in quiet[part.kind] for layer in part.layers
             ):
-                if part.kind == "conv_channels":
-                    rows, reader = (
-                        [encoder.feature_extractor[layer].conv.weight[unit]],
-                        (
-                            encoder.feature_projection
-                            if layer == 2
-                            else encoder.feature_extractor[layer + 1].conv
-                        ),
-                    )
-                    columns = reader.weight[:, unit]
-                elif part.kind == "ffn":
-                    block = encoder.layers[layer].ffn
-                    rows, columns = [block.up.weight[unit]], block.down.weight[:, unit]
-                else:
-                    attention = encoder.layers[layer].attention
-                    span = slice(unit * dim, (unit + 1) * dim)
-                    rows = [
-                        getattr(attention, f"{name}_proj").weight[span] for name in ("q", "k", "v")
-                    ]
-                    columns = attention.out_proj.weight[:, span]
-                for weights in (*rows, columns):
-                    weights *= 1e-3
+                reading(encoder, dataclasses.replace(part, layers=(layer,)), unit).mul_(1e-3)
+                for made in making(encoder, part.kind, layer, unit):
+                    made.mul_(1e-3)
     for norm in ("l1", "l2"):
         scores = importance.magnitude(encoder, parts, norm)
         for index, part in enumerate(parts):
@@ -223,28 +220,24 @@ def test_a_unit_that_does_nothing_is_worth_nothing_on_recordings(encoder):
 def test_on_recordings_a_unit_is_worth_what_the_states_move_without_it():
     """Against the distance itself, over small steps towards removal, where it is quadratic."""
     encoder = encoder_of(CONFIG)
-    parts = parts_of(CONFIG, recipe_of(conv_channels=None))
+    parts = parts_of(CONFIG, recipe_of())
     clip, many = CLIPS[0], 400
     worth = importance.taylor(encoder, parts, [clip] * many, seed=1).by_part
     waveform = torch.from_numpy(clip).double().unsqueeze(0)
     step = 1e-4
     with torch.no_grad():
         before = encoder(waveform).hidden_states
-    for part, index in ((parts[0], 2), (parts[1], 0), (parts[2], 5), (parts[3], 30)):
+    for place, unit in ((0, 20), (1, 4), (2, 7), (3, 2), (4, 0), (5, 5), (6, 30)):
         moved = copy.deepcopy(encoder)
-        layer = moved.layers[part.layers[0]]
         with torch.no_grad():
-            if part.kind == "heads":
-                layer.attention.out_proj.weight[:, 3 * index : 3 * index + 3] *= 1 - step
-            else:
-                layer.ffn.down.weight[:, index] *= 1 - step
+            reading(moved, parts[place], unit).mul_(1 - step)
             after = moved(waveform).hidden_states
         distance = sum(
             float((new - old).norm() / old.norm()) ** 2
             for new, old in zip(after, before, strict=True)
         )
         # chi-square with 400 draws: a standard error of 7 %, four of them allowed
-        assert worth[parts.index(part)][index] == pytest.approx(distance / step**2, rel=0.28)
+        assert worth[place][unit] == pytest.approx(distance / step**2, rel=0.28), parts[place]
 
 
 def test_training_settings_do_not_change_what_is_worth_what():

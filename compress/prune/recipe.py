@@ -75,7 +75,7 @@ class PruneRecipe:
 
     method: Literal["structured"]
     """Whole units go, so that what is left is a dense model and no mask."""
-    importance: Literal["magnitude", "taylor", "random"] = "magnitude"
+    importance: Literal["magnitude", "taylor", "random"] = "taylor"
     """`magnitude`: norm of a unit's weights; `taylor`: how much the outputs change without it on
     recordings; `random`: the baseline that either should beat."""
     norm: Literal["l1", "l2"] = "l2"

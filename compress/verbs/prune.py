@@ -9,7 +9,9 @@ from ..flags import DryRun, Json, Resume, Seed, Set, count
 from ..folders import checkpoint_in, recipe_folder
 from ..show import show
 
-EXAMPLE = "Example: compress prune prune-tiny --model runs/search --out runs/pruned"
+EXAMPLE = (
+    "Example: compress prune prune-tiny --model runs/search --data recordings/ --out runs/pruned"
+)
 
 
 def prune(

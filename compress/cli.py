@@ -17,7 +17,7 @@ from . import CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, posterior
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
-from .verbs import blocks, convert, cut, import_, prepare, report, search
+from .verbs import blocks, convert, cut, import_, prepare, prune, report, search
 from .verbs import show as show_verb
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -360,6 +360,7 @@ app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("cut", epilog=cut.EXAMPLE)(cut.cut)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
+app.command("prune", epilog=prune.EXAMPLE)(prune.prune)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
 app.command("show", epilog=show_verb.EXAMPLE)(show_verb.show_subnet)

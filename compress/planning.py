@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
-    "compress": ("optuna",),
+    "compress": ("optuna", "torch-pruning"),
     "export": ("onnx", "onnxscript"),
     "runtime": ("numpy", "onnxruntime"),
     "microphone": ("sounddevice",),

@@ -69,7 +69,7 @@ def test_the_verbs_are_those_of_the_readme():
     made, used, apart = VERBS[:5], VERBS[5:9], VERBS[9:]
     assert made == ["pretrain", "distill", "search", "finetune", "export"]
     assert used == ["listen", "recipes", "doctor", "demo"]
-    assert set(apart) >= {"import", "convert", "prepare", "report", "show"}
+    assert set(apart) >= {"import", "convert", "prepare", "report", "show", "prune", "cut"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -105,7 +105,7 @@ def test_help_shows_defaults_and_units(verb, flag, shown):
     assert shown in " ".join(entry.split())
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "distill", "search", "finetune"])
+@pytest.mark.parametrize("verb", ["pretrain", "distill", "search", "finetune", "prune"])
 def test_everything_long_takes_the_same_flags(verb):
     text = help_of(verb)
     for flag in ("--out", "--seed", "--resume", "--dry-run", "--json"):

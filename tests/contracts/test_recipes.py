@@ -6,6 +6,7 @@ import pytest
 
 from compress.distill.stages import DistillRecipe
 from compress.folders import recipe_folder
+from compress.prune.recipe import PruneRecipe
 from compress.spaces import get_space
 from train.errors import RecipeError
 from train.finetune import KeywordsRecipe
@@ -17,6 +18,7 @@ KINDS = {
     ("train", "objective"): lambda name: get_objective(name).Recipe,
     ("train", "task"): lambda _: KeywordsRecipe,
     ("compress", "scheme"): lambda _: DistillRecipe,
+    ("compress", "method"): lambda _: PruneRecipe,
 }
 """Package and the key that says what kind of recipe it is, to its dataclass by the key's value."""
 

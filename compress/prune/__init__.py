@@ -1,0 +1,1 @@
+"""Structured pruning: whole channels, heads and units go, and a smaller dense model is left."""

@@ -68,7 +68,7 @@ class Budget:
 
     def only(self, name: str) -> "Budget":
         """The same without its other limits."""
-        return Budget(**{name: self.limits[name]}, device=self.device)  # type: ignore[arg-type]
+        return Budget(**{name: self.limits[name]}, device=self.device)
 
     def cost_of(self, space: Space, subnet: Subnet) -> dict[str, int]:
         """What a subnet costs, by every cost that is known."""

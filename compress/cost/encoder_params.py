@@ -2,25 +2,24 @@
 
 from train.models.wav2vec2_config import Wav2Vec2Config
 
-from .params import feature_extractor_params, layer_params
+from .params import extractor, layer, projection
 
 
 def encoder_params(config: Wav2Vec2Config) -> int:
     """Count every parameter that `Wav2Vec2Encoder(config)` has, weight norm's gains included."""
-    dim, channels = config.embed_dim, config.conv_layers[-1].channels
+    dim = config.embed_dim
     kernel = dim * (dim // config.pos_conv_groups) * config.pos_conv_kernel
     positions = config.pos_conv_depth * (kernel + dim)
     positions += config.pos_conv_kernel * config.pos_conv_weight_norm
     return (
-        feature_extractor_params(config)
-        + 2 * channels  # norm of the features
-        + (channels + 1) * dim  # their projection
+        sum(extractor(config))
+        + projection(config)
         + dim * config.mask_embedding
         + positions
         + config.num_heads[0] * config.alibi  # scales of its biases
         + 2 * dim  # norm of the encoder
         + sum(
-            layer_params(dim, heads, ffn, config.head_dim)
+            layer(config, heads, ffn)
             for heads, ffn in zip(config.num_heads, config.ffn_dim, strict=True)
         )
     )

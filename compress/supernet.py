@@ -4,6 +4,8 @@ A subnet runs in place on slices of the stored tensors, and `materialize` copies
 into a plain dense encoder: both read one slicing plan, so they cannot drift apart.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from train.models.layers import PositionalConv
 from train.models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config
 
+from .cutting import cut_out
 from .slicing import slicing_plan
 from .spaces import Space, get_space
 from .subnet import Subnet
@@ -46,9 +49,11 @@ class Supernet(nn.Module):
         frame_mask: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode with a subnet in place; arguments and result as for the dense encoder."""
-        dense = _skeleton(self.space.config(subnet)).train(self.training)
+        slices = self.slices(subnet)
+        dense = _fitted(_skeleton(self.space.supernet, subnet.depth), slices).train(self.training)
+        dense.layer_draws = self.encoder.layer_draws
         output: EncoderOutput = functional_call(
-            dense, self.slices(subnet), (waveform, lengths, frame_mask), strict=True
+            dense, slices, (waveform, lengths, frame_mask), strict=True
         )
         return output
 
@@ -65,7 +70,7 @@ class Supernet(nn.Module):
         assert isinstance(positions, PositionalConv), "spaces are cut from one convolution"
         stored["pos_conv.conv.weight"] = positions.conv.weight
         return {
-            name: cut.take(stored[cut.source], torch.cat)
+            name: cut_out(cut, stored[cut.source])
             for name, cut in slicing_plan(self.space, subnet).items()
         }
 
@@ -101,8 +106,27 @@ def load_supernet(folder: Path) -> Supernet:
     return supernet
 
 
-@lru_cache(maxsize=8)
-def _skeleton(config: Wav2Vec2Config) -> Wav2Vec2Encoder:
-    """The dense encoder's wiring without weights: they are handed in at each call."""
+@lru_cache(maxsize=32)
+def _skeleton(full: Wav2Vec2Config, depth: int) -> Wav2Vec2Encoder:
+    """The dense encoder's wiring without weights: they are handed in at each call.
+
+    One for each depth, of whatever widths: to build it takes as long as a step of a tiny model.
+    """
+    config = replace(
+        full,
+        num_heads=full.num_heads[:depth],
+        ffn_dim=full.ffn_dim[:depth],
+        pos_conv_weight_norm=False,
+    )
     with torch.device("meta"):
         return Wav2Vec2Encoder(config)
+
+
+def _fitted(wiring: Wav2Vec2Encoder, slices: Mapping[str, Tensor]) -> Wav2Vec2Encoder:
+    """Bring the norms to the widths of a subnet; all else reads widths from its weights."""
+    for name, module in wiring.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            module.normalized_shape = tuple(slices[f"{name}.weight"].shape)
+        elif isinstance(module, nn.GroupNorm):  # the extractor's, a group for each channel
+            module.num_groups = module.num_channels = len(slices[f"{name}.weight"])
+    return wiring

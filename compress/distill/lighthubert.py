@@ -152,6 +152,17 @@ def distillation_loss(
     if frames == "all":
         padding = output.padding_mask
         counted = torch.ones_like(frame_mask) if padding is None else ~padding
-    error = functional.l1_loss(supernet.predict(output).float(), target, reduction="none")
+    return counted_l1(supernet.predict(output), target, counted)
+
+
+def counted_l1(prediction: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Mean absolute error over channels and counted frames.
+
+    Args:
+        prediction: (batch, frames, target_dim).
+        target: the same shape.
+        counted: bool (batch, frames); 0 comes of none at all.
+    """
+    error = functional.l1_loss(prediction.float(), target, reduction="none")
     weights = counted.unsqueeze(-1).to(error.dtype)
     return (error * weights).sum() / (weights.sum().clamp_min(1.0) * error.shape[-1])

@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def subnets_of(space: Space) -> dict[str, Subnet]:
-    """The smallest, the one of middle choices at full depth (LightHuBERT's a_small), the largest."""
+    """The smallest, that of middle choices at full depth (LightHuBERT's a_small), the largest."""
     width, depth = space.embed_dim[len(space.embed_dim) // 2], space.depth[-1]
     middle = Subnet(
         space=space.name,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .elastic import WHOLE
+from .elastic import WHOLE, Slices
 from .slicing import Cut
 
 
@@ -20,6 +20,8 @@ def cut_out(cut: Cut, stored: Tensor) -> Tensor:
     """A subnet's tensor; its gradient fills its place in that of `stored`, zeros the rest."""
     if all(slices == WHOLE for slices in cut.axes):
         return stored
+    if stored.ndim == 1 and len(cut.axes[0]) == 1:  # torch's slice is as good, and has less to call
+        return stored[cut.axes[0][0]]
     taken: Tensor = _CutOut.apply(stored, cut)
     return taken
 
@@ -35,15 +37,21 @@ class _CutOut(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient = gradients[0]
         whole = gradient.new_zeros(ctx.shape)
-        for place, part in _places(ctx.cut, ctx.shape):
+        for place, part in _places(ctx.cut.axes, ctx.shape):
             whole[place] = gradient[part]
         return whole, None
 
 
-def _places(cut: Cut, shape: torch.Size) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+Place = tuple[slice, ...]
+
+
+def _places(axes: tuple[Slices, ...], shape: torch.Size) -> Iterator[tuple[Place, Place]]:
     """Where each block of the cut tensor lies in the stored one, and where in the cut one."""
+    if all(len(slices) == 1 for slices in axes):  # most of them: a step has a hundred
+        yield tuple(slices[0] for slices in axes), WHOLE
+        return
     by_axis = []
-    for slices, size in zip(cut.axes, shape, strict=True):
+    for slices, size in zip(axes, shape, strict=True):
         ends = list(accumulate(len(range(*kept.indices(size))) for kept in slices))
         parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         by_axis.append(list(zip(slices, parts, strict=True)))

@@ -50,7 +50,9 @@ class Supernet(nn.Module):
     ) -> EncoderOutput:
         """Encode with a subnet in place; arguments and result as for the dense encoder."""
         slices = self.slices(subnet)
-        dense = _fitted(_skeleton(self.space.supernet, subnet.depth), slices).train(self.training)
+        dense = _fitted(_skeleton(self.space.supernet, subnet.depth), slices)
+        if dense.training != self.training:
+            dense.train(self.training)
         dense.layer_draws = self.encoder.layer_draws
         output: EncoderOutput = functional_call(
             dense, slices, (waveform, lengths, frame_mask), strict=True

@@ -99,7 +99,7 @@ def objective(teacher, supernet, **changes):
         "top_layers": 2,
         "normalize_targets": True,
         "frames": "masked",
-        "sampled": True,
+        "sampling": "uniform",
     }
     return LightHubert(teacher, supernet, **(values | changes))
 
@@ -233,8 +233,8 @@ def test_the_same_teacher_gives_the_same_target_while_the_student_trains(teacher
     assert torch.equal(targets[0], targets[2])
 
 
-@pytest.mark.parametrize("sampled", [True, False])
-def test_a_step_draws_a_subnet_or_takes_the_largest(sampled, teacher, supernet, monkeypatch):
+@pytest.mark.parametrize("sampling", ["uniform", None])
+def test_a_step_draws_a_subnet_or_takes_the_largest(sampling, teacher, supernet, monkeypatch):
     chosen = []
 
     def spy(supernet, subnet, *rest):
@@ -242,10 +242,10 @@ def test_a_step_draws_a_subnet_or_takes_the_largest(sampled, teacher, supernet, 
         return torch.zeros(())
 
     monkeypatch.setattr("compress.distill.lighthubert.distillation_loss", spy)
-    made = objective(teacher, supernet, sampled=sampled)
+    made = objective(teacher, supernet, sampling=sampling)
     for step in range(20):
         made(make_batch([600]), Draws(step, 0))
-    if sampled:
+    if sampling:
         assert len(set(chosen)) > 10
         assert chosen[3] == SPACE.sample(Draws(3, 0).update())
     else:

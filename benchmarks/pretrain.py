@@ -6,11 +6,8 @@ the machine does hits both. Example: python benchmarks/pretrain.py --pairs 8 --w
 
 import argparse
 import json
-import platform
 import statistics
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from steps import REST, SAMPLE_RATE, make_batch, processor, profiled, sgemm, stepper, take_turns
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2ForPreTraining
 from transformers.models.wav2vec2.modeling_wav2vec2 import _sample_negative_indices
@@ -36,7 +33,6 @@ from train.recipe import load_recipe
 from train.seeding import Draws
 from train.targets.units import Units
 
-SAMPLE_RATE = 16_000
 NUM_UNITS = 504
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "pretrain-speed.md"
 DRAWS = Draws(seed=0, step=0)
@@ -50,7 +46,7 @@ KINDS = {
     "random numbers": ("bernoulli", "random_", "uniform_", "exponential_", "aten::rand"),
     "copies and zeros": ("aten::copy_", "aten::fill_", "aten::zero_", "aten::cat"),
 }
-"""Operators by what their names hold, or those of what called them; the rest is elementwise."""
+"""Where a step's time goes; the rest is elementwise."""
 
 
 @dataclass(frozen=True)
@@ -125,32 +121,13 @@ def compare(name: str, options: argparse.Namespace) -> Result:
     objective, losses = (pair_hubert if name == "hubert" else pair_wav2vec2)(suffix, batch)
     flops = gflop(objective, batch)
     steps = [stepper(module, loss) for module, loss in losses]
-    for step in steps * 2:  # page faults, kernels that are made at the first call
-        step()
-    times: list[list[tuple[float, float]]] = [[], []]
-    peaks = []
-    for _ in range(options.pairs):
-        for taken, step in zip(times, steps, strict=True):
-            taken.append(timed(step))
-        peaks.append(sgemm())
-    wall, cpu = ([[pair[kind] for pair in side] for side in times] for kind in (0, 1))
-    profiles = {side: profiled(step) for side, step in zip(("ours", "theirs"), steps, strict=True)}
+    peaks: list[float] = []
+    wall, cpu = take_turns(steps, options.pairs, between=lambda: peaks.append(sgemm()))
+    profiles = {
+        side: profiled(step, KINDS) for side, step in zip(("ours", "theirs"), steps, strict=True)
+    }
     peak = statistics.median(peaks)
     return Result(name, wall[0], wall[1], cpu[0], cpu[1], flops, peak, profiles)
-
-
-def make_batch(rows: int, num_samples: int) -> Batch:
-    """Noise: what is said makes no difference to how long it takes."""
-    return Batch(
-        cut_ids=[f"cut{row}" for row in range(rows)],
-        waveform=0.1 * torch.randn(rows, num_samples),
-        lengths=torch.full((rows,), num_samples),
-        num_samples=[num_samples] * rows,
-        starts=[0] * rows,
-        labels=[""] * rows,
-        rows=list(range(rows)),
-        step=0,
-    )
 
 
 Side = tuple[nn.Module, Callable[[], Tensor]]
@@ -226,69 +203,11 @@ def mean_loss(objective: Objective, batch: Batch) -> Tensor:
     return loss.total / loss.count
 
 
-def stepper(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """Forward, backward, AdamW in its fused form, which is the default of transformers' trainer."""
-    module.train()
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True
-    )
-
-    def step() -> None:
-        loss().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def timed(step: Callable[[], None]) -> tuple[float, float]:
-    """Wall and processor seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    step()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 def gflop(objective: Objective, batch: Batch) -> float:
     """A step's multiplications and additions: forward as torch counts it, three times over."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         objective.eval()(batch, DRAWS)
     return 3 * int(counter.get_total_flops()) / 1e9
-
-
-def sgemm(size: int = 2048) -> float:
-    """GFLOP/s of a plain product of float32 matrices: what the machine has to give."""
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    start = time.perf_counter()
-    left @ right
-    return 2 * size**3 / (time.perf_counter() - start) / 1e9
-
-
-def profiled(step: Callable[[], None]) -> dict[str, float]:
-    """Seconds of one step by kind of work."""
-    with profile(activities=[ProfilerActivity.CPU]) as record:
-        step()
-    seconds: Counter[str] = Counter()
-    for event in record.events():
-        seconds[kind_of(event)] += event.self_cpu_time_total / 1e6
-    return dict(seconds)
-
-
-def kind_of(event: Any) -> str:
-    """Our own operators are known by what called them, torch's by their own names."""
-    for own in ("convolution", "optimizer", "norm, GELU, softmax"):
-        for caller in callers(event):
-            if any(part in caller for part in KINDS[own] if part[0].isupper()):
-                return own
-    for kind, parts in KINDS.items():
-        if any(part in event.name for part in parts):
-            return kind
-    return "elementwise and the rest"
-
-
-def callers(event: Any) -> Iterator[str]:
-    while event is not None:
-        yield event.name
-        event = event.cpu_parent
 
 
 def report(results: list[Result], options: argparse.Namespace) -> str:
@@ -304,7 +223,7 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
             f"| {cpu:.2f} | {result.gflop / ours:.0f} | {result.gflop / theirs:.0f} "
             f"| {result.sgemm_gflops:.0f} |"
         )
-        for kind in (*KINDS, "elementwise and the rest"):
+        for kind in (*KINDS, REST):
             cells = [result.profiles[side].get(kind, 0.0) for side in ("ours", "theirs")]
             where.append(f"| {result.objective} | {kind} | {cells[0]:.3f} | {cells[1]:.3f} |")
     flags = f"--threads {options.threads} --pairs {options.pairs} --seconds {options.seconds:g}"
@@ -322,14 +241,6 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
         where="\n".join(where),
         head=f"| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|",
     )
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 PROSE = """# A training step against transformers

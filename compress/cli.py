@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from . import CompressError
-from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, posterior
+from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, Tflops, posterior
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
 from .verbs import blocks, convert, cut, import_, prepare, prune, report, search
@@ -127,10 +127,7 @@ def pretrain(
         Path | None,
         typer.Option(help="HuBERT: teacher whose layer makes the units of a first round."),
     ] = None,
-    tflops: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="With --dry-run: what a GPU sustains, in TFLOP/s."),
-    ] = None,
+    tflops: Tflops = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -164,11 +161,17 @@ def distill(
     out: Out,
     seed: Seed = None,
     set_: Set = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Supernet to start from, of the recipe's stored sizes."),
+    ] = None,
+    tflops: Tflops = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a once-for-all supernet, in two stages."""
+    from train.distributed import rank
     from train.recipe import load_recipe
 
     from .distill.stages import DistillRecipe
@@ -178,10 +181,12 @@ def distill(
     if dry_run:
         from .planning import distillation
 
-        show(distillation(asked, checkpoint_in(teacher), data), as_json)
+        show(distillation(asked, checkpoint_in(teacher), data, tflops=tflops), as_json)
         return
-    model = run(asked, checkpoint_in(teacher), data, out, resume=resume)
-    show({"supernet": str(model)}, as_json)
+    start = None if init is None else checkpoint_in(init)
+    model = run(asked, checkpoint_in(teacher), data, out, resume=resume, init=start)
+    if rank() == 0:
+        show({"supernet": str(model)}, as_json)
 
 
 @app.command(

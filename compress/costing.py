@@ -72,12 +72,6 @@ def pretraining_cost(recipe: "PretrainRecipe", tflops: float | None = None) -> d
     memory = memory_of(recipe, shape, pass_seconds)
     by_second = memory.activations / pass_seconds
     room = _DEVICE_GB * _GB - (memory.total - memory.activations)
-    hours = {
-        f"hours_on_{number}_gpu{'s' * (number > 1)}": round(
-            flops / ((tflops or TFLOPS) * 1e12 * number) / 3600, 1
-        )
-        for number in _GPUS
-    }
     return {
         "objective_params": {
             "all": shape.trained_params + shape.frozen_params,
@@ -99,9 +93,22 @@ def pretraining_cost(recipe: "PretrainRecipe", tflops: float | None = None) -> d
         "seconds_of_audio_per_pass": pass_seconds,
         "seconds_of_audio_per_pass_in_24_gb": max(0.0, round(0.8 * room / by_second, 1)),
         "training_flops": flops,
-        **hours,
-        "hours_assume": _assumption(tflops),
+        **hours_on_gpus(flops, tflops),
     }
+
+
+def hours_on_gpus(flops: float, tflops: float | None) -> dict[str, Any]:
+    """Hours of so many floating-point operations on one GPU and on more, and what is assumed."""
+    rate = f"{tflops or TFLOPS:g} TFLOP/s sustained on each GPU"
+    if tflops is None:
+        rate += " (35 % of an RTX 3090's 71 in bf16)"
+    hours: dict[str, Any] = {
+        f"hours_on_{number}_gpu{'s' * (number > 1)}": round(
+            flops / ((tflops or TFLOPS) * 1e12 * number) / 3600, 1
+        )
+        for number in _GPUS
+    }
+    return hours | {"hours_assume": f"{rate}, all the time; --tflops takes yours"}
 
 
 def shape_of(recipe: "PretrainRecipe") -> Shape:
@@ -220,13 +227,6 @@ def _extractor_bytes(config: "Wav2Vec2Config", num_samples: int, half: int) -> i
 def _updates(recipe: "PretrainRecipe") -> int:
     parts: Any = getattr(recipe, "rounds", (recipe,))
     return sum(part.updates for part in parts)
-
-
-def _assumption(tflops: float | None) -> str:
-    rate = f"{tflops or TFLOPS:g} TFLOP/s sustained on each GPU"
-    if tflops is None:
-        rate += " (35 % of an RTX 3090's 71 in bf16)"
-    return f"{rate}, all the time; --tflops takes yours"
 
 
 def _gb(size_bytes: int) -> float:

@@ -23,6 +23,10 @@ Set = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and plan; change nothing.")]
+Tflops = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="With --dry-run: what a GPU sustains, in TFLOP/s."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Each event as a line of JSON.")]
 

@@ -108,21 +108,28 @@ def _training(recipe: "PretrainRecipe") -> list[str]:
     return [f"{recipe.updates} updates"]
 
 
-def distillation(recipe: "DistillRecipe", teacher: Path, data: Path) -> dict[str, Any]:
-    """A supernet's size, its teacher, its data and its stages."""
+def distillation(
+    recipe: "DistillRecipe", teacher: Path, data: Path, *, tflops: float | None = None
+) -> dict[str, Any]:
+    """A supernet's size, its teacher, its data, its stages, and what they take at `tflops`."""
     from train.models.wav2vec2 import load_encoder
 
+    from .distill.costs import distillation_cost
+
+    encoder = load_encoder(teacher)
     space = get_space(recipe.space)
     return {
         "space": space.name,
         "subnets": space.size(),
         "largest_params": params(space, space.largest()),
         "smallest_params": params(space, space.smallest()),
-        "teacher_params": _num_params(load_encoder(teacher)),
+        "teacher_params": _num_params(encoder),
         **_corpus(data, recipe.batch.min_seconds),
         "stage_1_updates": recipe.stage1_updates,
         "stage_2_updates": recipe.stage2_updates,
+        "sampling": recipe.sampling,
         "seconds_of_audio_per_update": recipe.batch.seconds,
+        **distillation_cost(recipe, encoder.config, tflops),
     }
 
 

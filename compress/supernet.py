@@ -5,6 +5,7 @@ into a plain dense encoder: both read one slicing plan, so they cannot drift apa
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from train.models.layers import PositionalConv
 from train.models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config
 
+from .gradient_cuts import cut_out
 from .slicing import slicing_plan
 from .spaces import Space, get_space
 from .subnet import Subnet
@@ -48,11 +50,23 @@ class Supernet(nn.Module):
         frame_mask: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode with a subnet in place; arguments and result as for the dense encoder."""
-        dense = skeleton(self.space.config(subnet)).train(self.training)
+        slices = self.slices(subnet)
+        dense = self.wiring(subnet, slices)
         output: EncoderOutput = functional_call(
-            dense, self.slices(subnet), (waveform, lengths, frame_mask), strict=True
+            dense, slices, (waveform, lengths, frame_mask), strict=True
         )
         return output
+
+    def wiring(self, subnet: Subnet, slices: Mapping[str, Tensor]) -> Wav2Vec2Encoder:
+        """A dense encoder without weights that computes with `slices`, until the next call.
+
+        Its mode and its draws of layers are this module's.
+        """
+        dense = _fitted(_skeleton(self.space.supernet, subnet.depth), slices)
+        if dense.training != self.training:
+            dense.train(self.training)
+        dense.layer_draws = self.encoder.layer_draws
+        return dense
 
     def predict(self, output: EncoderOutput) -> Tensor:
         """The teacher's targets as the subnet sees them: (batch, frames, target_dim)."""
@@ -67,7 +81,7 @@ class Supernet(nn.Module):
         assert isinstance(positions, PositionalConv), "spaces are cut from one convolution"
         stored["pos_conv.conv.weight"] = positions.conv.weight
         return {
-            name: cut.take(stored[cut.source], torch.cat)
+            name: cut_out(cut, stored[cut.source])
             for name, cut in slicing_plan(self.space, subnet).items()
         }
 
@@ -110,8 +124,27 @@ def load_supernet(folder: Path) -> Supernet:
     return supernet
 
 
-@lru_cache(maxsize=8)
-def skeleton(config: Wav2Vec2Config) -> Wav2Vec2Encoder:
-    """The dense encoder's wiring without weights: they are handed in at each call."""
+@lru_cache(maxsize=32)
+def _skeleton(full: Wav2Vec2Config, depth: int) -> Wav2Vec2Encoder:
+    """The dense encoder's wiring without weights: they are handed in at each call.
+
+    One for each depth, of whatever widths: to build it takes as long as a step of a tiny model.
+    """
+    config = replace(
+        full,
+        num_heads=full.num_heads[:depth],
+        ffn_dim=full.ffn_dim[:depth],
+        pos_conv_weight_norm=False,
+    )
     with torch.device("meta"):
         return Wav2Vec2Encoder(config)
+
+
+def _fitted(wiring: Wav2Vec2Encoder, slices: Mapping[str, Tensor]) -> Wav2Vec2Encoder:
+    """Bring the norms to the widths of a subnet; all else reads widths from its weights."""
+    for name, module in wiring.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            module.normalized_shape = tuple(slices[f"{name}.weight"].shape)
+        elif isinstance(module, nn.GroupNorm):  # the extractor's, a group for each channel
+            module.num_groups = module.num_channels = len(slices[f"{name}.weight"])
+    return wiring

@@ -58,7 +58,7 @@ class Learner(LightningModule):
     @property
     def drops_layers(self) -> bool:
         """Whether some updates leave layers, and so their weights, out."""
-        return any(
+        return self.objective.leaves_weights_out or any(
             network.config.layerdrop > 0 and any(w.requires_grad for w in network.parameters())
             for network in self._networks()
         )

@@ -24,12 +24,13 @@ from train.targets.layers import layer_mean
 from .. import CompressError
 from ..subnet import Subnet
 from ..supernet import Supernet
+from .sampling import get_sampling
 
 Frames = Literal["masked", "all"]
 
 
 class LightHubert(Objective):
-    """One subnet a step, drawn uniformly, or always the largest (stage 1)."""
+    """The subnets of an update by a rule of sampling/, or always the largest (stage 1)."""
 
     def __init__(
         self,
@@ -40,7 +41,8 @@ class LightHubert(Objective):
         top_layers: int,
         normalize_targets: bool,
         frames: Frames,
-        sampled: bool,
+        sampling: str | None,
+        num_random: int = 1,
     ) -> None:
         """Set up.
 
@@ -52,11 +54,13 @@ class LightHubert(Objective):
             normalize_targets: bring each layer's outputs to zero mean and unit variance over
                 time, as data2vec does.
             frames: which frames the loss counts.
-            sampled: draw a subnet a step (stage 2) or train the largest (stage 1).
+            sampling: the rule that draws an update's subnets (stage 2); None: the largest alone
+                (stage 1).
+            num_random: for a rule that takes several at random.
 
         Raises:
-            CompressError: teacher and student frame the audio differently, or the teacher has
-                too few layers.
+            CompressError: teacher and student frame the audio differently, the teacher has too
+                few layers, or there is no such rule.
         """
         super().__init__()
         check_teacher(teacher, supernet, top_layers)
@@ -66,7 +70,15 @@ class LightHubert(Objective):
         self.top_layers = top_layers
         self.normalize_targets = normalize_targets
         self.frames: Frames = frames
-        self.sampled = sampled
+        self.sampling = None if sampling is None else get_sampling(sampling)
+        self.num_random = num_random
+
+    @property
+    def leaves_weights_out(self) -> bool:
+        """True where some subnet that is trained lacks layers of the supernet."""
+        space = self.supernet.space
+        shallowest = space.largest().depth if self.sampling is None else space.depth[0]
+        return shallowest < space.supernet.num_layers
 
     def train(self, mode: bool = True) -> "LightHubert":
         """Set the student's mode; the teacher stays in eval mode."""
@@ -75,9 +87,7 @@ class LightHubert(Objective):
         return self
 
     def forward(self, batch: Batch, draws: Draws) -> Loss:
-        """Distil one batch into one subnet, the same in every process and pass."""
-        space = self.supernet.space
-        subnet = space.sample(draws.update()) if self.sampled else space.largest()
+        """Distil one batch into an update's subnets, the same in every process and pass."""
         hidden = student_mask(batch, self.supernet, self.mask, draws.rows(batch.rows))
         frame_mask = torch.from_numpy(hidden).to(batch.waveform.device)
         target = teacher_target(
@@ -86,7 +96,11 @@ class LightHubert(Objective):
             top_layers=self.top_layers,
             normalize=self.normalize_targets,
         )
-        loss = distillation_loss(self.supernet, subnet, batch, frame_mask, target, self.frames)
+        losses = [
+            distillation_loss(self.supernet, subnet, batch, frame_mask, target, self.frames)
+            for subnet in self.subnets(draws)
+        ]
+        loss = torch.stack(losses).mean()
         config = self.supernet.encoder.config
         count = (
             int(hidden.sum())
@@ -94,6 +108,13 @@ class LightHubert(Objective):
             else sum(config.num_frames(length) for length in batch.num_samples)
         )
         return Loss(loss * count, count, {"target_std": target.std()})
+
+    def subnets(self, draws: Draws) -> tuple[Subnet, ...]:
+        """Those of an update."""
+        space = self.supernet.space
+        if self.sampling is None:
+            return (space.largest(),)
+        return self.sampling.draw(space, draws.update(), num_random=self.num_random)
 
 
 def check_teacher(teacher: Wav2Vec2Encoder, supernet: Supernet, top_layers: int) -> None:
@@ -171,6 +192,17 @@ def distillation_error(
     counted = frame_mask
     if frames == "all":
         counted = torch.ones_like(frame_mask) if padding_mask is None else ~padding_mask
-    error = functional.l1_loss(predicted.float(), target, reduction="none")
+    return counted_l1(predicted, target, counted)
+
+
+def counted_l1(prediction: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Mean absolute error over channels and counted frames.
+
+    Args:
+        prediction: (batch, frames, target_dim).
+        target: the same shape.
+        counted: bool (batch, frames); 0 comes of none at all.
+    """
+    error = functional.l1_loss(prediction.float(), target, reduction="none")
     weights = counted.unsqueeze(-1).to(error.dtype)
     return (error * weights).sum() / (weights.sum().clamp_min(1.0) * error.shape[-1])

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from lhotse import CutSet
 from pydantic.dataclasses import dataclass
 
 from train import run
@@ -17,17 +16,19 @@ from train.config import (
     OptimizerConfig,
     Seed,
 )
-from train.data.audio import PackedAudio
-from train.data.corpus import read_corpus, usable
-from train.data.source import Recordings
+from train.data.source import Source, open_source
+from train.distributed import first_process_first, from_first, joined, rank, wait_for_all
 from train.learner import Learner
 from train.models.checkpoints import digest
 from train.models.wav2vec2 import load_encoder
+from train.nearest import nearest
 from train.seeding import seeded
 
-from ..spaces import get_space
+from .. import CompressError
+from ..spaces import Space, get_space
 from ..supernet import Supernet, load_supernet, save_supernet
 from .lighthubert import LightHubert
+from .sampling import sampling_names
 
 _log = logging.getLogger(__name__)
 
@@ -48,26 +49,55 @@ class DistillRecipe:
     """Which frames the loss counts."""
     mask: MaskConfig = MaskConfig(prob=0.65)
     """Frames hidden from the student."""
+    sampling: str = "uniform"
+    """Which subnets an update of stage 2 trains: a file of compress/distill/sampling."""
+    num_random: int = 2
+    """Subnets between the extremes in an update of `sandwich`; the others draw one in all."""
     stage1_updates: int
-    """Optimizer steps on the largest subnet."""
+    """Optimizer steps on the largest subnet; 0: one-stage training, stage 2 from the start."""
     stage2_updates: int
-    """Optimizer steps on subnets drawn uniformly."""
+    """Optimizer steps on subnets drawn by `sampling`."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Rates and decays of either stage."""
     batch: BatchConfig = BatchConfig()
     """Audio of an update."""
+    devices: DeviceConfig = DeviceConfig()
+    """Precision, and what several processes share; a supernet's weights are whole on each."""
     log: LogConfig = LogConfig()
     """When to log and save."""
     seed: Seed = 0
     """Of weights, masks, subnets, crops and dropout."""
 
     def __post_init__(self) -> None:
-        if min(self.top_layers, self.stage1_updates, self.stage2_updates) < 1:
-            raise ValueError("top_layers, stage1_updates and stage2_updates must be 1 or more")
+        if min(self.top_layers, self.stage2_updates) < 1 or self.stage1_updates < 0:
+            raise ValueError(
+                "top_layers and stage2_updates must be 1 or more, stage1_updates 0 or more; got "
+                f"{self.top_layers}, {self.stage2_updates}, {self.stage1_updates}"
+            )
+        if self.sampling not in sampling_names():
+            raise ValueError(
+                f"unknown sampling {self.sampling!r}: {nearest(self.sampling, sampling_names())}"
+            )
+        if self.num_random < 0:
+            raise ValueError(f"num_random must be 0 or more, got {self.num_random}")
+        if self.devices.strategy != "ddp":
+            raise ValueError(
+                f"devices.strategy must be 'ddp' for a supernet, got {self.devices.strategy!r}: "
+                "subnets are cut from whole weights, and fsdp deals out parts; for memory, lower "
+                "batch.device_seconds"
+            )
 
 
-def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resume: bool) -> Path:
-    """Run the stages that are not done yet.
+def distill(
+    recipe: DistillRecipe,
+    teacher: Path,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    init: Path | None = None,
+) -> Path:
+    """Run the stages that are not done yet, in this process or with those that torchrun started.
 
     Args:
         recipe: space, stages and rates.
@@ -75,6 +105,8 @@ def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resu
         data: a corpus; its train partition is used, labels are not.
         out: the run folder.
         resume: go on in a folder that was started with the same recipe.
+        init: a supernet's checkpoint that the first stage starts from, of the same stored sizes;
+            its space may be another. None: random weights.
 
     Returns:
         the supernet's checkpoint, `out/model`.
@@ -84,41 +116,67 @@ def distill(recipe: DistillRecipe, teacher: Path, data: Path, out: Path, *, resu
     """
     space = get_space(recipe.space)
     made_from = {"data": data.resolve().name, "teacher": str(teacher.resolve())}
-    run.check(out, recipe, resume=resume, **made_from)
-    if (out / "model").is_dir():
+    if init is not None:
+        made_from["init"] = digest(init)
+    with joined():
+        with first_process_first():
+            run.check(out, recipe, resume=resume, **made_from)
+        if not from_first((out / "model").is_dir()):
+            with first_process_first():
+                source = open_source(data, min_seconds=recipe.batch.min_seconds)
+                supernet = _begun(recipe, space, load_encoder(teacher).config.embed_dim, init)
+                run.start(out, recipe, resume=resume, **made_from)
+            _train_stages(recipe, teacher, supernet, source, out)
         run.finish(out / "stage2")
-        return out / "model"
-    corpus = read_corpus(data)
-    cuts = usable(corpus, partition="train", min_seconds=recipe.batch.min_seconds)
-    packed = PackedAudio.of(corpus, progress=True)
-    target_dim = load_encoder(teacher).config.embed_dim
-    run.start(out, recipe, resume=resume, **made_from)
-    first = out / "stage1" / "model"
-    if not first.is_dir():
-        _log.info("stage 1: the largest subnet of %s", space.name)
-        with seeded(recipe.seed):
-            supernet = Supernet(space, target_dim)
-        _train(recipe, teacher, supernet, cuts, packed, out / "stage1", sampled=False)
-        save_supernet(first, supernet, provenance={"teacher": digest(teacher)})
-    run.finish(out / "stage1")
-    _log.info("stage 2: all %s subnets of %s", f"{space.size():,}", space.name)
-    supernet = load_supernet(first)
-    _train(recipe, teacher, supernet, cuts, packed, out / "stage2", sampled=True)
-    save_supernet(out / "model", supernet, provenance={"teacher": digest(teacher)})
-    run.finish(out / "stage2")
     return out / "model"
+
+
+def _begun(recipe: DistillRecipe, space: Space, target_dim: int, init: Path | None) -> Supernet:
+    """The supernet before any stage: random from the recipe's seed, or with a checkpoint's weights.
+
+    Raises:
+        CompressError: the checkpoint stores tensors of other sizes, or learnt from another width.
+    """
+    with seeded(recipe.seed):
+        supernet = Supernet(space, target_dim)
+    if init is None:
+        return supernet
+    stored = load_supernet(init)
+    if stored.space.supernet != space.supernet or stored.head.out_features != target_dim:
+        raise CompressError(
+            f"{init} holds space {stored.space.name!r} for a teacher of width "
+            f"{stored.head.out_features}, the recipe asks for {space.name!r} and the teacher is "
+            f"{target_dim} wide; start from a supernet of the same stored sizes"
+        )
+    supernet.load_state_dict(stored.state_dict())
+    return supernet
+
+
+def _train_stages(
+    recipe: DistillRecipe, teacher: Path, supernet: Supernet, source: Source, out: Path
+) -> None:
+    """Train `supernet` by each stage, which begins with what the one before has saved."""
+    space, first = supernet.space, out / "stage1" / "model"
+    if recipe.stage1_updates:
+        if not from_first(first.is_dir()):
+            _log.info("stage 1: the largest subnet of %s", space.name)
+            _train(recipe, teacher, supernet, source, out, sampling=None)
+        run.finish(out / "stage1")
+        supernet = load_supernet(first)
+    _log.info("stage 2: all %s subnets of %s", f"{space.size():,}", space.name)
+    _train(recipe, teacher, supernet, source, out, sampling=recipe.sampling)
 
 
 def _train(
     recipe: DistillRecipe,
     teacher: Path,
     supernet: Supernet,
-    cuts: CutSet,
-    packed: PackedAudio,
-    folder: Path,
+    source: Source,
+    out: Path,
     *,
-    sampled: bool,
+    sampling: str | None,
 ) -> None:
+    """Fit the largest subnet (stage 1) or those of a sampling (stage 2), and save the supernet."""
     objective = LightHubert(
         load_encoder(teacher),
         supernet,
@@ -126,10 +184,15 @@ def _train(
         top_layers=recipe.top_layers,
         normalize_targets=recipe.normalize_targets,
         frames=recipe.frames,
-        sampled=sampled,
+        sampling=sampling,
+        num_random=recipe.num_random,
     )
-    updates = recipe.stage2_updates if sampled else recipe.stage1_updates
+    if sampling is None:
+        updates, folder, model = recipe.stage1_updates, out / "stage1", out / "stage1" / "model"
+    else:
+        updates, folder, model = recipe.stage2_updates, out / "stage2", out / "model"
     learner = Learner(objective, recipe.optimizer, updates=updates, seed=recipe.seed)
-    run.fit(
-        learner, Recordings(cuts, packed), recipe.batch, recipe.log, folder, devices=DeviceConfig()
-    )
+    run.fit(learner, source, recipe.batch, recipe.log, folder, devices=recipe.devices)
+    if rank() == 0:
+        save_supernet(model, supernet, provenance={"teacher": digest(teacher)})
+    wait_for_all()

@@ -6,7 +6,6 @@ Where the extractor is not elastic, all subnets share it whole. It is most of a 
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +17,9 @@ from train.models.wav2vec2 import (
     Wav2Vec2Encoder,
     normalize_waveform,
 )
-from train.models.wav2vec2_config import Wav2Vec2Config
 
 from ..subnet import Subnet
-from ..supernet import Supernet, skeleton
+from ..supernet import Supernet
 
 _MOST_BYTES = 2**30
 """Of kept signals; those that were asked for longest ago go first."""
@@ -57,12 +55,12 @@ class SharedFeatures:
             index: of the batch.
             frame_mask: bool (batch, frames), True = hidden; None: nothing is.
         """
-        dense = skeleton(self.supernet.space.config(subnet)).eval()
         weights = self.supernet.slices(subnet)
+        dense = self.supernet.wiring(subnet, weights)
         batch = self.batches[index]
         features = self._features(dense, weights, index)
         output: EncoderOutput = functional_call(
-            _after_extractor(dense.config),
+            _AfterExtractor(dense),
             {f"dense.{name}": tensor for name, tensor in weights.items()},
             (features, batch.lengths, frame_mask),
             strict=True,
@@ -71,7 +69,10 @@ class SharedFeatures:
 
     def _features(self, dense: Wav2Vec2Encoder, weights: dict[str, Tensor], index: int) -> Tensor:
         """(batch, frames, channels), from the longest part of the extractor that is kept."""
-        channels = tuple(conv.channels for conv in dense.config.conv_layers)
+        channels = tuple(
+            len(weights[f"{_EXTRACTOR}{layer}.conv.weight"])
+            for layer in range(len(dense.feature_extractor))
+        )
         known = len(channels)
         while known and (index, channels[:known]) not in self._kept:
             known -= 1
@@ -120,8 +121,3 @@ class _AfterExtractor(nn.Module):
     ) -> EncoderOutput:
         """(batch, frames, channels) to hidden states."""
         return self.dense.encode(self.dense.project_features(features, lengths), frame_mask)
-
-
-@lru_cache(maxsize=8)
-def _after_extractor(config: Wav2Vec2Config) -> _AfterExtractor:
-    return _AfterExtractor(skeleton(config)).eval()

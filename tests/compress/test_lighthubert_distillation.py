@@ -1,4 +1,4 @@
-"""LightHuBERT's distillation: the target, the loss, the teacher's peace, and the scorer."""
+"""LightHuBERT's distillation: the target, the loss, the teacher's peace."""
 
 from dataclasses import replace
 
@@ -16,13 +16,10 @@ from compress.distill.lighthubert import (
     student_mask,
     teacher_target,
 )
-from compress.search.scorer import DistillationScorer
 from compress.spaces import Space
 from compress.supernet import Supernet
 from train.config import MaskConfig
-from train.data.audio import PackedAudio
-from train.data.batches import Batch, FixedBatches
-from train.data.cuts import recording_cut, sorted_cuts
+from train.data.batches import Batch
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Conv, Wav2Vec2Config
 from train.seeding import Draws
@@ -99,7 +96,7 @@ def objective(teacher, supernet, **changes):
         "top_layers": 2,
         "normalize_targets": True,
         "frames": "masked",
-        "sampled": True,
+        "sampling": "uniform",
     }
     return LightHubert(teacher, supernet, **(values | changes))
 
@@ -233,8 +230,8 @@ def test_the_same_teacher_gives_the_same_target_while_the_student_trains(teacher
     assert torch.equal(targets[0], targets[2])
 
 
-@pytest.mark.parametrize("sampled", [True, False])
-def test_a_step_draws_a_subnet_or_takes_the_largest(sampled, teacher, supernet, monkeypatch):
+@pytest.mark.parametrize("sampling", ["uniform", None])
+def test_a_step_draws_a_subnet_or_takes_the_largest(sampling, teacher, supernet, monkeypatch):
     chosen = []
 
     def spy(supernet, subnet, *rest):
@@ -242,10 +239,10 @@ def test_a_step_draws_a_subnet_or_takes_the_largest(sampled, teacher, supernet, 
         return torch.zeros(())
 
     monkeypatch.setattr("compress.distill.lighthubert.distillation_loss", spy)
-    made = objective(teacher, supernet, sampled=sampled)
+    made = objective(teacher, supernet, sampling=sampling)
     for step in range(20):
         made(make_batch([600]), Draws(step, 0))
-    if sampled:
+    if sampling:
         assert len(set(chosen)) > 10
         assert chosen[3] == SPACE.sample(Draws(3, 0).update())
     else:
@@ -267,65 +264,3 @@ def test_a_teacher_with_other_channels_fits(supernet):
 def test_more_top_layers_than_the_teacher_has_are_refused(top_layers, teacher, supernet):
     with pytest.raises(CompressError, match=rf"lie in \[1, 4\].* got {top_layers}"):
         objective(teacher, supernet, top_layers=top_layers)
-
-
-@pytest.fixture(scope="module")
-def held_out():
-    """20 clips, more than one batch of the scorer."""
-    rng = np.random.default_rng(3)
-    lengths = [int(length) for length in rng.integers(600, 2_400, 20)]
-    ends = np.cumsum([0, *lengths])
-    cuts = sorted_cuts(
-        recording_cut(f"{row:02d}", f"/{row}.wav", duration_s=n / 16_000, partition="valid")
-        for row, n in enumerate(lengths)
-    )
-    samples = rng.integers(-9_000, 9_000, ends[-1]).astype(np.int16)
-    spans = {f"{row:02d}": (int(ends[row]), int(ends[row + 1])) for row in range(20)}
-    return cuts, PackedAudio(samples, spans)
-
-
-def scorer(teacher, supernet, held_out, *, seed=4, frames="masked"):
-    return DistillationScorer(
-        teacher,
-        supernet,
-        *held_out,
-        mask=MASK,
-        top_layers=3,
-        normalize_targets=True,
-        frames=frames,
-        seed=seed,
-    )
-
-
-@pytest.mark.parametrize("frames", ["masked", "all"])
-def test_the_score_is_the_mean_distillation_loss_per_clip(frames, teacher, supernet, held_out):
-    score = scorer(teacher, supernet, held_out, frames=frames)
-    subnet = SPACE.sample(np.random.default_rng(8))
-    rng = np.random.default_rng(4)
-    total = 0.0
-    for batch in FixedBatches(*held_out, batch_size=16):
-        mask = student_mask(batch, supernet, MASK, rng)
-        target = teacher_target(teacher, batch, top_layers=3, normalize=True)
-        with torch.inference_mode():
-            loss = distillation_loss(
-                supernet, subnet, batch, torch.from_numpy(mask), target, frames
-            )
-        total += len(batch.cut_ids) * float(loss)
-    assert score(subnet) == total / 20
-
-
-def test_a_subnet_scores_the_same_whatever_was_scored_before(teacher, supernet, held_out):
-    score = scorer(teacher.train(), supernet.train(), held_out)
-    subnets = [SPACE.smallest(), SPACE.largest(), SPACE.sample(np.random.default_rng(1))]
-    first = [score(subnet) for subnet in subnets]
-    assert [score(subnet) for subnet in reversed(subnets)] == first[::-1]
-    again = scorer(teacher, supernet, held_out)
-    assert [again(subnet) for subnet in subnets] == first
-    assert len(set(first)) == 3
-    assert scorer(teacher, supernet, held_out, seed=5)(subnets[0]) != first[0]
-
-
-def test_the_scorer_refuses_a_teacher_that_does_not_fit(supernet, held_out):
-    shallow = Wav2Vec2Encoder(replace(TEACHER, num_heads=(3,) * 2, ffn_dim=(20,) * 2))
-    with pytest.raises(CompressError, match="top_layers"):
-        scorer(shallow, supernet, held_out)

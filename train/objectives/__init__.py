@@ -29,6 +29,12 @@ class Loss:
 class Objective(nn.Module, ABC):
     """A module that turns a batch into a loss."""
 
+    @property
+    def leaves_weights_out(self) -> bool:
+        """Whether some updates use only a part of what learns, layerdrop aside; the same part in
+        every process and pass."""
+        return False
+
     @abstractmethod
     def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Score a batch; everything random on the CPU comes from `draws`."""

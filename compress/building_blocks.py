@@ -76,9 +76,10 @@ class AttentionHalf(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, frames, embed_dim) to the same shape."""
         if self.pre_norm:
-            return hidden + self.attention(self.norm(hidden), None)
-        normed: Tensor = self.norm(hidden + self.attention(hidden, None))
-        return normed
+            mixed: Tensor = hidden + self.attention(self.norm(hidden), None)
+        else:
+            mixed = self.norm(hidden + self.attention(hidden, None))
+        return mixed
 
 
 class FeedForwardHalf(nn.Module):
@@ -92,9 +93,10 @@ class FeedForwardHalf(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, frames, embed_dim) to the same shape."""
         if self.pre_norm:
-            return hidden + self.ffn(self.norm(hidden))
-        normed: Tensor = self.norm(hidden + self.ffn(hidden))
-        return normed
+            mixed: Tensor = hidden + self.ffn(self.norm(hidden))
+        else:
+            mixed = self.norm(hidden + self.ffn(hidden))
+        return mixed
 
 
 def _block(full: Wav2Vec2Config, key: str, window_samples: int) -> Block:

@@ -111,7 +111,8 @@ def without_weights(model: Any) -> Any:
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     graph = bare.graph
-    stored, fills = [], []
+    stored: list[Any] = []
+    fills: list[Any] = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         if tensor.data_type != TensorProto.FLOAT or values.size == 1:

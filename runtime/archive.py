@@ -98,4 +98,4 @@ def _plain_names(
 
 def _not_a_zip(error: Exception, what: str) -> BundleFault:
     reason = " ".join(str(error).split())[:200]
-    return BundleFault(f"not a whole .zip of {what}: {reason}")
+    return BundleFault(f"no whole zip, and so not {what}: {reason}")

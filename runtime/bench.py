@@ -116,10 +116,17 @@ def measure_blocks(
     Raises:
         BundleFault: as `time_graph`; the message names the block.
     """
+    timings = time_together(block_runs(blocks), threads=threads, rounds=rounds, tell=tell)
+    return table_of(blocks, timings, threads=threads, rounds=rounds)
+
+
+def table_of(
+    blocks: BlockSet, timings: Mapping[str, Timing], *, threads: int, rounds: int
+) -> dict[str, Any]:
+    """The device table of timings that were made here, as JSON's own types."""
     contents = blocks.contents
-    runs = block_runs(blocks)
-    timings = time_together(runs, threads=threads, rounds=rounds, tell=tell)
-    engine = engine_for(contents.overhead.file, runs["overhead"].graph, threads=threads)
+    overhead = contents.overhead.file
+    engine = engine_for(overhead, blocks.files[overhead], threads=threads)
     return {
         "schema_version": SCHEMA_VERSION,
         "space": contents.space,
@@ -132,8 +139,8 @@ def measure_blocks(
         "cores": os.cpu_count() or 1,
         "engine": engine.version,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "overhead_ns": timings.pop("overhead").median_ns,
-        "blocks": {key: asdict(timing) for key, timing in timings.items()},
+        "overhead_ns": timings["overhead"].median_ns,
+        "blocks": {key: asdict(timings[key]) for key in contents.blocks},
     }
 
 

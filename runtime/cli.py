@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ from .stream import load
 
 _PROGRAM = f"python -m {__package__}"
 _INTERRUPTED = 128 + signal.SIGINT
+_UNREST = 1.5
+"""p90 over median, of the usual block, above which a table is not to be trusted; 1.05 to 1.2 is
+what an idle machine shows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -187,6 +191,16 @@ def bench_command(
     if live:
         print(file=sys.stderr)
     write_table(table, Path(out))
+    unrest = statistics.median(
+        time["p90_ns"] / time["median_ns"] for time in table["blocks"].values()
+    )
+    if unrest > _UNREST:
+        print(
+            f"warning: one run in ten takes {unrest:.1f} times as long as usual or more: the "
+            "machine was busy or its clock changed, and longer blocks come out too long. Leave it "
+            "alone and measure again.",
+            file=sys.stderr,
+        )
     times_ns = [time["median_ns"] for time in table["blocks"].values()]
     rows = {
         "table": out,

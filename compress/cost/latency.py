@@ -191,7 +191,7 @@ def conv_choices(space: Space) -> tuple[tuple[int, ...], ...]:
 
 def definition(space: Space) -> str:
     """Digest of everything that a space is made of; another one has other blocks."""
-    text = json.dumps(asdict(space), sort_keys=True)  # type: ignore[call-overload]
+    text = json.dumps(asdict(space), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

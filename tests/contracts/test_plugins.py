@@ -93,7 +93,7 @@ def test_an_export_target_has_an_ending_and_writes_a_file(name):
     target = load(export.targets, name)
     assert target.SUFFIX.startswith(".")
     assert target.SUFFIX.lower() == target.SUFFIX
-    assert parameters(target.write) == ["module", "path", "window_samples"]
+    assert parameters(target.write) == ["module", "path", "window_samples", "output"]
     assert name in plugins(runtime.backends), "nothing on the device could run what it writes"
 
 

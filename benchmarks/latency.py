@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from compress.building_blocks import building_blocks
+from compress.cost import total
 from compress.cost.latency import DeviceTable, definition
 from compress.cost.macs import macs
 from compress.spaces import Space, get_space
@@ -80,7 +81,7 @@ def compare(
         Row(
             subnet,
             macs(space.config(subnet)).total / 1e6,
-            device.latency_ns(space.config(subnet)) / 1e6,
+            total(device, space, subnet) / 1e6,
             timings[f"subnet {number}"].median_ns / 1e6,
             timings[f"subnet {number}"].p90_ns / 1e6,
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_spaces import every_subnet, tiny_space
 
 from compress import CompressError
+from compress.cost import total
 from compress.cost.latency import DeviceTable, blocks_of, conv_choices, definition, space_blocks
 from compress.spaces import get_space, space_names
 
@@ -64,7 +66,7 @@ def plain(space, subnet, raw):
 
     total = raw["overhead_ns"] + net("input")
     before = 1
-    for index, conv in enumerate(space.supernet.conv_layers):
+    for index, conv in enumerate(space.config(subnet).conv_layers):
         total += net(f"conv.{index}.{before}.{conv.channels}")
         before = conv.channels
     total += net(f"projection.{before}.{subnet.embed_dim}") + net(f"positions.{subnet.embed_dim}")
@@ -79,29 +81,28 @@ def test_a_latency_is_its_fixed_part_and_its_layers_and_nothing_else(name, write
     raw = raw_table(space)
     table = DeviceTable.read(write(raw))
     table.check(space)
-    channels = tuple(conv.channels for conv in space.supernet.conv_layers)
     for subnet in (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(10))):
-        latency = table.latency_ns(space.config(subnet))
+        dense = space.config(subnet)
+        latency = total(table, space, subnet)
         assert isinstance(latency, int)
         assert latency == plain(space, subnet, raw)
-        assert latency == table.fixed_ns(subnet.embed_dim, channels) + sum(
-            table.layer_ns(subnet.embed_dim, heads, ffn)
+        assert latency == table.rest(space.supernet, dense) + sum(
+            table.layer(dense, heads, ffn)
             for heads, ffn in zip(subnet.num_heads, subnet.ffn_dim, strict=True)
         )
 
 
-def test_the_blocks_of_a_space_are_those_of_its_subnets():
-    space = tiny_space(num_layers=2)
+@pytest.mark.parametrize("elastic", [False, True])
+def test_the_blocks_of_a_space_are_those_of_its_subnets(elastic):
+    space = tiny_space(num_layers=2, elastic=elastic)
     used = {key for subnet in every_subnet(space) for key in blocks_of(space.config(subnet))}
     assert set(space_blocks(space)) == used
     assert len(space_blocks(space)) == len(used)
 
 
-def test_conv_choices_are_paired_with_those_of_the_layer_before(monkeypatch):
-    monkeypatch.setattr(
-        "compress.cost.latency.conv_choices", lambda space: ((2, 3), (4, 5))
-    )  # fmt: skip
-    keys = [key for key in space_blocks(tiny_space()) if key.startswith(("conv", "projection"))]
+def test_conv_choices_are_paired_with_those_of_the_layer_before():
+    space = replace(tiny_space(), conv_channels=((2, 3), (4, 5)))
+    keys = [key for key in space_blocks(space) if key.startswith(("conv", "projection"))]
     assert keys == [
         *("conv.0.1.2", "conv.0.1.3"),
         *("conv.1.2.4", "conv.1.2.5", "conv.1.3.4", "conv.1.3.5"),
@@ -111,6 +112,7 @@ def test_conv_choices_are_paired_with_those_of_the_layer_before(monkeypatch):
 
 def test_a_conv_layer_has_the_channels_of_its_supernet():
     assert conv_choices(tiny_space()) == ((3,), (5,))
+    assert conv_choices(tiny_space(elastic=True)) == ((1, 3), (2, 3, 5))
 
 
 @settings(deadline=None)
@@ -123,14 +125,16 @@ def test_no_block_takes_less_than_nothing(median_ns, overhead_ns):
     table = DeviceTable(**values, overhead_ns=overhead_ns, blocks=blocks)
     config = space.config(space.smallest())
     expected = overhead_ns + len(blocks_of(config)) * max(0, median_ns - overhead_ns)
-    assert table.latency_ns(config) == expected
+    assert len(blocks_of(config)) == len(set(blocks_of(config)))
+    assert total(table, space, space.smallest()) == expected
 
 
 def test_a_block_that_was_not_measured_is_named(table):
     with pytest.raises(CompressError, match=r"no block 'attention\.8\.7'.*compress blocks tiny"):
-        table.layer_ns(8, 7, 8)
-    with pytest.raises(CompressError, match=r"no block 'conv\.0\.1\.4'"):
-        table.fixed_ns(8, (4, 5))
+        table.layer(tiny_space().sized(8, ()), 7, 8)
+    other = replace(tiny_space(), conv_channels=((2, 3), (5,)))
+    with pytest.raises(CompressError, match=r"no block 'conv\.0\.1\.2'"):
+        table.rest(other.supernet, other.sized(8, (2, 5)))
 
 
 def test_a_table_is_for_its_own_space_alone(table):

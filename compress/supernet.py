@@ -55,7 +55,7 @@ class Supernet(nn.Module):
             dense.train(self.training)
         dense.layer_draws = self.encoder.layer_draws
         output: EncoderOutput = functional_call(
-            dense, slices, (waveform, lengths, frame_mask), strict=True
+            dense, slices, (waveform, lengths, frame_mask), tie_weights=False, strict=True
         )
         return output
 

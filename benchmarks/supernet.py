@@ -27,6 +27,8 @@ from train.data.batches import Batch
 from train.models.wav2vec2 import Wav2Vec2Encoder
 
 TARGET_DIM = 768
+UTTERANCES = {"lighthubert-small": 2, "otolite-tiny": 4}
+"""Of a step: what two cores do in seconds, and the update of the recipe lighthubert-tiny."""
 MOST = 1.10
 """What a step in place may cost, as a multiple of the dense model's."""
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "supernet-step.md"
@@ -88,8 +90,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=6, help="timed steps of each side")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of an utterance")
-    parser.add_argument("--batch", type=int, default=2, help="utterances of a step")
-    parser.add_argument("--space", action="append", help="only these spaces")
+    parser.add_argument("--space", action="append", help="only these spaces", choices=UTTERANCES)
     parser.add_argument("--only", help="only the subnets of this name")
     parser.add_argument("--json", action="store_true", help="numbers instead of a table")
     parser.add_argument("--write", action="store_true", help=f"write docs/results/{PAGE.name} too")
@@ -97,7 +98,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     results = [
         compare(space, name, subnet, options)
-        for space in map(get_space, options.space or ("lighthubert-small", "otolite-tiny"))
+        for space in map(get_space, options.space or UTTERANCES)
         for name, subnet in subnets_of(space).items()
         if options.only in (None, name)
     ]
@@ -126,7 +127,7 @@ def subnets_of(space: Space) -> dict[str, Subnet]:
 def compare(space: Space, name: str, subnet: Subnet, options: argparse.Namespace) -> Result:
     """Build both sides, let them take turns, look where their time goes."""
     torch.manual_seed(0)
-    batch = make_batch(options.batch, round(options.seconds * SAMPLE_RATE))
+    batch = make_batch(UTTERANCES[space.name], round(options.seconds * SAMPLE_RATE))
     supernet, dense = Supernet(space, TARGET_DIM), Dense(space, subnet)
     hidden = student_mask(batch, supernet, MaskConfig(prob=0.65), np.random.default_rng(0))
     frame_mask = torch.from_numpy(hidden)
@@ -171,8 +172,9 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
         cpu = statistics.median(result.cpu_ratios)
         mine, theirs = statistics.median(result.in_place_s), statistics.median(result.dense_s)
         speed.append(
-            f"| {result.space} | {result.name} | {result.subnet} | {result.params / 1e6:.1f} "
-            f"of {result.stored_params / 1e6:.1f} | {mine:.3f} | {theirs:.3f} | **{middle:.2f}** "
+            f"| {result.space} | {UTTERANCES[result.space]} | {result.name} | {result.subnet} "
+            f"| {result.params / 1e6:.1f} of {result.stored_params / 1e6:.1f} "
+            f"| {mine:.3f} | {theirs:.3f} | **{middle:.2f}** "
             f"({low:.2f} to {high:.2f}) | {cpu:.2f} |"
         )
         for kind in (*KINDS, REST):
@@ -182,10 +184,10 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
                 f"| {cells[0] - cells[1]:+.3f} |"
             )
     flags = f"--threads {options.threads} --pairs {options.pairs} --seconds {options.seconds:g}"
+    flags += "".join(f" --space {name}" for name in options.space or ())
     return PROSE.format(
-        flags=f"{flags} --batch {options.batch}",
+        flags=flags + (f" --only {options.only}" if options.only else ""),
         most=f"{MOST:.2f}",
-        batch=options.batch,
         seconds=f"{options.seconds:g}",
         threads=options.threads,
         pairs=options.pairs,
@@ -200,8 +202,8 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
 PROSE = """# A supernet's training step against the dense model's
 
 Made by `python benchmarks/supernet.py {flags} --write`.
-{batch} x {seconds} s of audio a step, float32, {threads} thread(s), {pairs} pairs of steps taking
-turns; torch {torch}, {machine}. The aim is a ratio of {most} at most.
+Utterances of {seconds} s, float32, {threads} thread(s), {pairs} pairs of steps taking turns;
+torch {torch}, {machine}. The aim is a ratio of {most} at most.
 
 {head}
 {speed}
@@ -221,7 +223,7 @@ the ratio of processor time.
 """
 
 HEAD = (
-    "space", "subnet", "width / heads / ratio / depth", "M parameters of those stored",
+    "space", "utterances", "subnet", "width / heads / ratio / depth", "M params of stored",
     "in place, s", "dense, s", "in place / dense: median (quartiles)", "ratio of processor time",
 )  # fmt: skip
 

@@ -15,41 +15,51 @@ from torch import Tensor
 from .elastic import WHOLE, Slices
 from .slicing import Cut
 
+Place = tuple[slice, ...]
+"""A block of a tensor: a slice of each axis."""
+
+_SMALL = 2**16
+"""Numbers of a tensor that passes over cost less than a call of Python from the backward pass."""
+
 
 def cut_out(cut: Cut, stored: Tensor) -> Tensor:
     """A subnet's tensor; its gradient fills its place in that of `stored`, zeros the rest."""
     if all(slices == WHOLE for slices in cut.axes):
         return stored
-    if stored.ndim == 1 and len(cut.axes[0]) == 1:  # torch's slice is as good, and has less to call
-        return stored[cut.axes[0][0]]
-    taken: Tensor = _CutOut.apply(stored, cut)
+    place = _one_place(cut.axes)
+    if place is not None and (stored.ndim == 1 or stored.numel() <= _SMALL):
+        return stored[place]
+    taken: Tensor = _CutOut.apply(stored, cut, place)
     return taken
 
 
 class _CutOut(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, stored: Tensor, cut: Cut) -> Tensor:
-        ctx.cut, ctx.shape = cut, stored.shape
-        taken: Tensor = cut.take(stored, torch.cat)
+    def forward(ctx: Any, stored: Tensor, cut: Cut, place: Place | None) -> Tensor:
+        ctx.cut, ctx.place, ctx.shape = cut, place, stored.shape
+        taken: Tensor = cut.take(stored, torch.cat) if place is None else stored[place]
         return taken
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = gradients[0]
-        whole = gradient.new_zeros(ctx.shape)
-        for place, part in _places(ctx.cut.axes, ctx.shape):
-            whole[place] = gradient[part]
-        return whole, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        whole = gradients[0].new_zeros(ctx.shape)
+        if ctx.place is not None:
+            whole[ctx.place] = gradients[0]
+        else:
+            for place, part in _places(ctx.cut.axes, ctx.shape):
+                whole[place] = gradients[0][part]
+        return whole, None, None
 
 
-Place = tuple[slice, ...]
+def _one_place(axes: tuple[Slices, ...]) -> Place | None:
+    """Where a cut lies that is one block, as most are: a step has a hundred."""
+    if any(len(slices) != 1 for slices in axes):
+        return None
+    return tuple(slices[0] for slices in axes)
 
 
 def _places(axes: tuple[Slices, ...], shape: torch.Size) -> Iterator[tuple[Place, Place]]:
     """Where each block of the cut tensor lies in the stored one, and where in the cut one."""
-    if all(len(slices) == 1 for slices in axes):  # most of them: a step has a hundred
-        yield tuple(slices[0] for slices in axes), WHOLE
-        return
     by_axis = []
     for slices, size in zip(axes, shape, strict=True):
         ends = list(accumulate(len(range(*kept.indices(size))) for kept in slices))

@@ -53,7 +53,7 @@ class Supernet(nn.Module):
         slices = self.slices(subnet)
         dense = self.wiring(subnet, slices)
         output: EncoderOutput = functional_call(
-            dense, slices, (waveform, lengths, frame_mask), strict=True
+            dense, slices, (waveform, lengths, frame_mask), tie_weights=False, strict=True
         )
         return output
 

@@ -159,12 +159,17 @@ def _train_stages(
     space, first = supernet.space, out / "stage1" / "model"
     if recipe.stage1_updates:
         if not from_first(first.is_dir()):
-            _log.info("stage 1: the largest subnet of %s", space.name)
+            _say(f"stage 1: the largest subnet of {space.name}")
             _train(recipe, teacher, supernet, source, out, sampling=None)
         run.finish(out / "stage1")
         supernet = load_supernet(first)
-    _log.info("stage 2: all %s subnets of %s", f"{space.size():,}", space.name)
+    _say(f"stage 2: all {space.size():,} subnets of {space.name}")
     _train(recipe, teacher, supernet, source, out, sampling=recipe.sampling)
+
+
+def _say(message: str) -> None:
+    if rank() == 0:
+        _log.info(message)
 
 
 def _train(

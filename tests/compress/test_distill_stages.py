@@ -1,19 +1,21 @@
 """A resumed distillation equals an uninterrupted one, in both of its stages."""
 
 import dataclasses
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from compress import spaces
+from compress import CompressError, spaces
 from compress.distill import stages
 from compress.distill.lighthubert import LightHubert
+from compress.distill.sampling import sampling_names
 from compress.distill.stages import DistillRecipe, distill
-from compress.spaces import Space
-from compress.supernet import load_supernet
+from compress.spaces import Space, get_space
+from compress.supernet import Supernet, load_supernet, save_supernet
 from train import run
-from train.config import BatchConfig, LogConfig, MaskConfig, OptimizerConfig
+from train.config import BatchConfig, DeviceConfig, LogConfig, MaskConfig, OptimizerConfig
 from train.errors import TrainError
 from train.models.wav2vec2 import Wav2Vec2Encoder, save_encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
@@ -56,8 +58,10 @@ def tiny_space():
         ffn_ratio=(1.0, 2.0),
         depth=(2, 3),
     )
+    narrow = replace(space, name="test-narrow", embed_dim=(8,))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(spaces._SPACES, space.name, space)
+        for this in (space, narrow):
+            patch.setitem(spaces._SPACES, this.name, this)
         yield
 
 
@@ -137,6 +141,92 @@ def test_ctrl_c_in_either_stage_arrives_as_such_and_loses_nothing(
     assert state["global_step"] == 2
     distill(RECIPE, teacher, corpus, out, resume=True)
     assert_same_run(whole, out)
+
+
+@pytest.mark.parametrize("sampling", sampling_names())
+def test_under_any_sampling_a_resumed_one_stage_run_ends_as_if_it_were_not_stopped(
+    sampling, corpus, teacher, tmp_path, stopping, assert_same_run, logged_steps
+):
+    recipe = replace(RECIPE, sampling=sampling, num_random=1, stage1_updates=0, stage2_updates=4)
+    distill(recipe, teacher, corpus, tmp_path / "whole", resume=False)
+    with stopping(LightHubert, "forward", at=3):
+        distill(recipe, teacher, corpus, tmp_path / "run", resume=False)
+    torch.rand(3)
+    distill(recipe, teacher, corpus, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    assert not (tmp_path / "run" / "stage1").exists()
+    assert logged_steps(tmp_path / "run" / "stage2" / "metrics.jsonl") == list(range(4))
+
+
+# Stands still, so that its end is its start.
+ONE_UPDATE = replace(
+    RECIPE,
+    stage1_updates=0,
+    stage2_updates=1,
+    optimizer=replace(RECIPE.optimizer, learning_rate=1e-12),
+)
+
+
+def begun(recipe, teacher, corpus, out, **options):
+    """What a distillation that hardly learns starts from."""
+    distill(recipe, teacher, corpus, out, resume=False, **options)
+    return load_supernet(out / "model").state_dict()
+
+
+def test_without_a_first_stage_the_second_starts_from_the_seeds_weights(corpus, teacher, tmp_path):
+    with seeded(RECIPE.seed):
+        fresh = Supernet(get_space("test-tiny"), 12).state_dict()
+    for name, tensor in begun(ONE_UPDATE, teacher, corpus, tmp_path / "run").items():
+        assert torch.allclose(fresh[name], tensor, atol=1e-9), name
+
+
+def test_a_distillation_starts_from_another_spaces_supernet_of_the_same_sizes(
+    corpus, teacher, whole, tmp_path
+):
+    recipe = replace(ONE_UPDATE, space="test-narrow")
+    given = load_supernet(whole / "model").state_dict()
+    started = begun(recipe, teacher, corpus, tmp_path / "run", init=whole / "model")
+    for name, tensor in started.items():
+        assert torch.allclose(given[name], tensor, atol=1e-9), name
+    with pytest.raises(TrainError, match=r"from\.init"):
+        distill(recipe, teacher, corpus, tmp_path / "run", resume=True)
+
+
+def test_a_supernet_of_other_sizes_is_no_start_and_leaves_no_run(corpus, teacher, tmp_path):
+    with seeded(0):
+        other = Supernet(get_space("test-tiny"), 9)
+    save_supernet(tmp_path / "other", other, teacher="")
+    with pytest.raises(CompressError, match=r"teacher of width 9.* is 12 wide"):
+        distill(RECIPE, teacher, corpus, tmp_path / "run", resume=False, init=tmp_path / "other")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampling": "sandwhich"}, "did you mean 'sandwich'"),
+        ({"num_random": -1}, "num_random must be 0 or more, got -1"),
+        ({"stage1_updates": -1}, "stage1_updates 0 or more; got 1, 6, -1"),
+        ({"stage2_updates": 0}, "stage2_updates must be 1 or more.* got 1, 0, 6"),
+        ({"devices": DeviceConfig(strategy="fsdp")}, "strategy must be 'ddp'.*'fsdp'"),
+    ],
+)
+def test_a_recipe_says_what_it_does_not_take(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RECIPE, **change)
+
+
+def test_bfloat16_distils_almost_as_float32_does(corpus, teacher, whole, tmp_path):
+    recipe = replace(RECIPE, stage1_updates=2, stage2_updates=2)
+    recipe = replace(recipe, devices=DeviceConfig(precision="bf16"))
+    distill(recipe, teacher, corpus, tmp_path / "run", resume=False)
+    losses = [
+        json.loads((out / "stage1" / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+        for out in (whole, tmp_path / "run")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)  # 8 bits of a product
+    state = load_supernet(tmp_path / "run" / "model").state_dict()
+    assert all(weight.dtype == torch.float32 for weight in state.values())
 
 
 def test_a_finished_distillation_is_not_trained_again(corpus, teacher, whole, monkeypatch):

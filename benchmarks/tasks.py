@@ -1,0 +1,70 @@
+"""Experiments as tasks that need one another: each writes one row, and is done where it is there."""
+
+import json
+import logging
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runtime.atomic import replacing_file
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to run once, by itself in a process."""
+
+    name: str
+    """A path without ending: its row is `<runs>/<name>.json`, its folder `<runs>/<name>`."""
+    run: Callable[..., Row]
+    """Called with the task's folder and `arguments`."""
+    arguments: tuple[Any, ...] = ()
+    needs: tuple[str, ...] = ()
+    """Names of tasks that must be done before."""
+
+
+def run_all(tasks: Sequence[Task], runs: Path, *, workers: int) -> Mapping[str, Row]:
+    """Run what is not done, `workers` at once with a core each, in the order of the list.
+
+    Returns:
+        every task's row by its name.
+    """
+    rows = {task.name: row for task in tasks if (row := _row(runs, task.name)) is not None}
+    waiting = [task for task in tasks if task.name not in rows]
+    running: dict[Future[Row], Task] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_one_core) as pool:
+        while waiting or running:
+            for task in [task for task in waiting if set(task.needs) <= rows.keys()]:
+                if len(running) < workers:
+                    waiting.remove(task)
+                    running[pool.submit(_run, task, runs)] = task
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = running.pop(future)
+                rows[task.name] = future.result()
+                print(f"{len(rows)}/{len(tasks)} {task.name}", flush=True)
+    return rows
+
+
+def _run(task: Task, runs: Path) -> Row:
+    row = task.run(runs / task.name, *task.arguments)
+    with replacing_file(runs / f"{task.name}.json") as temporary:
+        temporary.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return row
+
+
+def _row(runs: Path, name: str) -> Row | None:
+    path = runs / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _one_core() -> None:
+    torch.set_num_threads(1)
+    logging.basicConfig(format="%(process)d %(message)s", level=logging.WARNING)

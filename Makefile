@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers clean
+.PHONY: demo test lint results teachers compression clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -28,6 +28,10 @@ results: $(VENV)/.all
 # The table and picture of docs/results/teachers.md; about an hour on two cores, resumable.
 teachers: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/teachers.py --data $(or $(DATA),../shared/data)
+
+# The tables and picture of docs/results/compress.md; more than an hour on two cores, resumable.
+compression: $(VENV)/.all
+	$(BIN)/python benchmarks/compression.py --data $(or $(DATA),../shared/data/speech_commands)
 
 $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

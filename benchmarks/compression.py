@@ -33,11 +33,11 @@ from runtime.bench import Run, time_together
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus
 from train.finetune import KeywordsRecipe, finetune
-from train.models.patches_files import load_patches
+from train.models.patches import load_patches
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.pretrain import load_pretraining, pretrain
 from train.recipe import load_recipe
-from train.tasks.probes import encoder_states, probe_keywords
+from train.tasks.probes import encoder_states, patch_states, probe_keywords
 
 LABELS = (
     "_silence_", "_unknown_", "down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes",
@@ -334,9 +334,12 @@ def train_dmae(
     folder: Path, data: Path, teacher: Path, ratio: float, weight: float, seed: int
 ) -> Row:
     """A student at a mask ratio; weight 0 is a plain masked autoencoder of its sizes."""
-    sets = [*MAE, f"mask.ratio={ratio}", f"feature_weight={weight}", f"seed={seed}"]
+    sets = [*MAE, f"mask_ratio={ratio}", f"feature_weight={weight}", f"seed={seed}"]
     recipe = load_pretraining("dmae-tiny", recipe_folder("train"), sets)
-    model, seconds = timed(pretrain, recipe, data, folder / "run", resume=True, teacher=teacher)
+    learns_from = teacher if weight else None
+    model, seconds = timed(
+        pretrain, recipe, data, folder / "run", resume=True, teacher=learns_from
+    )
     return {"cpu_s": seconds, "accuracy": probed(patch_states(load_patches(model)), data)}
 
 

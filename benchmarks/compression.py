@@ -54,7 +54,7 @@ VARIANTS = {
     "all-frames": ("otolite-tiny", [*STAGES["two"], "frames=all"]),
 }
 """Supernets by name: space, and what their recipe sets."""
-FINE_TUNING = ["updates=240", "batch.seconds=16.0", f"labels={json.dumps(LABELS)}"]
+FINE_TUNING = ["updates=200", "batch.seconds=24.0", f"labels={json.dumps(LABELS)}"]
 TARGET_PARAMS = 500_000
 TARGET_MACS = 35_000_000
 SEARCH = {"num_trials": 48, "population": 12, "num_clips": 96}
@@ -63,7 +63,7 @@ SPREAD, BAND = 12, 10
 """Subnets of all sizes, and of one size, whose scores are compared with what becomes of them."""
 BAND_PARAMS = (540_000, 600_000)
 MASK_RATIOS = (0.75, 0.9, 0.95)
-MAE = ["updates=300"]
+MAE, DMAE = ["updates=400"], ["updates=200"]
 """Of the masked autoencoder that DMAE's students learn from, and of the students."""
 
 
@@ -334,7 +334,7 @@ def train_dmae(
     folder: Path, data: Path, teacher: Path, ratio: float, weight: float, seed: int
 ) -> Row:
     """A student at a mask ratio; weight 0 is a plain masked autoencoder of its sizes."""
-    sets = [*MAE, f"mask_ratio={ratio}", f"feature_weight={weight}", f"seed={seed}"]
+    sets = [*DMAE, f"mask_ratio={ratio}", f"feature_weight={weight}", f"seed={seed}"]
     recipe = load_pretraining("dmae-tiny", recipe_folder("train"), sets)
     learns_from = teacher if weight else None
     model, seconds = timed(

@@ -215,7 +215,7 @@ clip without its label; fine-tuning sees 12 classes and is tested on {clips} cli
 draw supernets, searches, subnets, heads and orders anew; one teacher, a HuBERT of 1.3 M parameters
 after {teacher_minutes} CPU minutes (its own frozen keyword probe: {teacher}), serves all of them.
 Supernets: 300 updates of the largest subnet, then 500 of sampled ones, 16 s of audio each.
-Fine-tuning: 240 updates of 16 clips, under four passes over the labelled clips. Machine: {machine},
+Fine-tuning: 200 updates of 24 clips, not two passes over the labelled clips. Machine: {machine},
 no GPU, one core a task. Cells hold mean ± deviation over seeds (each seed).
 
 **Not comparable with published figures**: models of a million parameters, minutes of training, an
@@ -264,7 +264,7 @@ machine, one thread, both in turns.
 
 ## (e) Masked feature distillation (DMAE)
 
-Students of four layers on log-mel patches, 300 updates each, with and without the loss on the
+Students of four layers on log-mel patches, 200 updates of 64 clips each, with and without the loss on the
 features of a frozen masked autoencoder of six layers (its probe: {mae}), cut at 3/4 of its depth.
 Frozen keyword probe, accuracy in %.
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from compression_page import write_page
 from tasks import Row, Task, run_all
 
@@ -242,9 +241,7 @@ def train_supernet(folder: Path, data: Path, teacher: Path, variant: str, seed: 
     return {"cpu_s": seconds}
 
 
-def run_search(
-    folder: Path, data: Path, supernet: Path, asked: dict[str, Any], seed: int
-) -> Row:
+def run_search(folder: Path, data: Path, supernet: Path, asked: dict[str, Any], seed: int) -> Row:
     config = SearchConfig(**asked, seed=seed)
     places = Places(supernet=supernet, data=data, out=folder / "run")
     found, seconds = timed(search, config, places, resume=True)
@@ -256,7 +253,8 @@ def score_subnets(
 ) -> Row:
     """Each subnet's score by every scorer, without and with the teacher at hand."""
     origin, corpus = origin_of(supernet), read_corpus(data)
-    assert origin.teacher is not None and origin.recipe is not None
+    assert origin.teacher is not None
+    assert origin.recipe is not None
     packed = PackedAudio.of(corpus, progress=False)
     row: Row = {"params": [], "subnets": [subnet.to_json() for subnet in subnets]}
     loaded = load_supernet(origin.checkpoint)
@@ -299,9 +297,7 @@ def tune_winner(
     return tune_subnet(folder, data, supernet, subnet, seed)
 
 
-def tune_checkpoint(
-    folder: Path, data: Path, model: Path, seed: int, scratch: bool = False
-) -> Row:
+def tune_checkpoint(folder: Path, data: Path, model: Path, seed: int, scratch: bool = False) -> Row:
     recipe = load_recipe(
         "keywords-tiny", KeywordsRecipe, recipe_folder("train"), [*FINE_TUNING, f"seed={seed}"]
     )
@@ -337,9 +333,7 @@ def train_dmae(
     sets = [*DMAE, f"mask_ratio={ratio}", f"feature_weight={weight}", f"seed={seed}"]
     recipe = load_pretraining("dmae-tiny", recipe_folder("train"), sets)
     learns_from = teacher if weight else None
-    model, seconds = timed(
-        pretrain, recipe, data, folder / "run", resume=True, teacher=learns_from
-    )
+    model, seconds = timed(pretrain, recipe, data, folder / "run", resume=True, teacher=learns_from)
     return {"cpu_s": seconds, "accuracy": probed(patch_states(load_patches(model)), data)}
 
 

@@ -264,9 +264,9 @@ machine, one thread, both in turns.
 
 ## (e) Masked feature distillation (DMAE)
 
-Students of four layers on log-mel patches, 200 updates of 64 clips each, with and without the loss on the
-features of a frozen masked autoencoder of six layers (its probe: {mae}), cut at 3/4 of its depth.
-Frozen keyword probe, accuracy in %.
+Students of four layers on log-mel patches, 200 updates of 64 clips each, with and without the loss
+on the features of a frozen masked autoencoder of six layers (400 updates; its probe: {mae}), cut at
+3/4 of its depth. Frozen keyword probe, accuracy in %.
 
 | patches hidden | with feature loss | reconstruction alone | difference, points |
 |---|---|---|---|

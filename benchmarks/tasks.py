@@ -1,4 +1,4 @@
-"""Experiments as tasks that need one another: each writes one row, and is done where it is there."""
+"""Experiments as tasks that need one another; each writes one row, and is done where that is."""
 
 import json
 import logging

@@ -64,7 +64,7 @@ def macs(
         * config.pos_conv_kernel
         * config.pos_conv_depth,
         layers=sum(
-            _layer(config, heads, ffn, num_frames=shown)
+            layer_macs(config.embed_dim, heads, ffn, config.head_dim, num_frames=shown)
             for heads, ffn in zip(config.num_heads, config.ffn_dim, strict=True)
         ),
     )
@@ -78,13 +78,22 @@ def rest(full: Wav2Vec2Config, dense: Wav2Vec2Config) -> int:
 
 def layer(dense: Wav2Vec2Config, heads: int, ffn: int) -> int:
     """Count one transformer layer, for a second of audio."""
-    return _layer(dense, heads, ffn, num_frames=dense.num_frames(SAMPLE_RATE))
+    frames = dense.num_frames(SAMPLE_RATE)
+    return layer_macs(dense.embed_dim, heads, ffn, dense.head_dim, num_frames=frames)
 
 
-def _layer(config: Wav2Vec2Config, heads: int, ffn: int, *, num_frames: int) -> int:
-    """Four projections, attention, feed-forward."""
-    attention = heads * config.head_dim
-    by_frame = 4 * config.embed_dim * attention + 2 * config.embed_dim * ffn
+def layer_macs(embed_dim: int, heads: int, ffn: int, head_dim: int, *, num_frames: int) -> int:
+    """Count one transformer layer: four projections, attention, feed-forward.
+
+    Args:
+        embed_dim: width of the residual stream.
+        heads: attention heads.
+        ffn: hidden width of the feed-forward block.
+        head_dim: width of one head.
+        num_frames: frames of the utterance.
+    """
+    attention = heads * head_dim
+    by_frame = 4 * embed_dim * attention + 2 * embed_dim * ffn
     return num_frames * by_frame + 2 * num_frames**2 * attention
 
 

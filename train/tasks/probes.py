@@ -23,6 +23,7 @@ from ..data.batches import FixedBatches
 from ..data.phones import Phone
 from ..data.selection import partition_of
 from ..models.frontend import LogMel
+from ..models.patches import PatchEncoder
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..seeding import seeded
 from ..targets.purity import phones_by_frame
@@ -43,6 +44,39 @@ def encoder_states(encoder: Wav2Vec2Encoder) -> Extractor:
     def extract(waveform: Tensor, lengths: Tensor) -> Tensor:
         states: tuple[Tensor, ...] = encoder(waveform, lengths).hidden_states
         return torch.stack(states)
+
+    return extract
+
+
+def patch_states(encoder: PatchEncoder, *, apart: bool = False) -> Extractor:
+    """Every hidden state of a patch encoder that is shown all patches, at 50 Hz.
+
+    The tokens of one time, a column of the spectrogram, give one vector; the column lasts longer
+    than 20 ms, so the vector is repeated. The CLS token is left out.
+
+    Args:
+        encoder: is put in eval mode.
+        apart: a column's tokens stand side by side, low bands first, `patches_per_column` times
+            `embed_dim` numbers, which shows the probe the spectrogram itself in layer 0; False:
+            their mean, in which a band is known only by what its token says of it.
+
+    Raises:
+        ValueError: patches that do not last a multiple of 20 ms.
+    """
+    encoder.eval()
+    config = encoder.config
+    if config.patch_frames % 2:
+        raise ValueError(f"patches must last a multiple of 20 ms, got {config.patch_frames}0 ms")
+
+    @torch.inference_mode()
+    def extract(waveform: Tensor, lengths: Tensor) -> Tensor:
+        output = encoder(waveform, lengths)
+        states = torch.stack([*output.hidden_states[:-1], output.normed])
+        patches = states[:, :, int(config.cls_token) :]
+        columns = patches.unflatten(2, (-1, config.patches_per_column))
+        columns = columns.flatten(3) if apart else columns.mean(3)
+        repeated: Tensor = columns.repeat_interleave(config.patch_frames // 2, dim=2)
+        return repeated
 
     return extract
 

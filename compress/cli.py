@@ -126,6 +126,13 @@ def pretrain(
         Path | None,
         typer.Option(help="HuBERT: teacher whose layer makes the units of a first round."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="DMAE: run folder or checkpoint of the frozen teacher whose features are learned, "
+            "such as one of mae-tiny for a student of dmae-tiny."
+        ),
+    ] = None,
     tflops: Annotated[
         float | None,
         typer.Option(min=0.001, help="With --dry-run: what a GPU sustains, in TFLOP/s."),
@@ -134,7 +141,7 @@ def pretrain(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Pretrain a teacher on unlabelled speech: wav2vec 2.0, HuBERT, data2vec or data2vec 2.0."""
+    """Pretrain on unlabelled speech: wav2vec 2.0, HuBERT, data2vec, data2vec 2.0, MAE or DMAE."""
     from train.distributed import rank
     from train.pretrain import load_pretraining
     from train.pretrain import pretrain as run
@@ -142,12 +149,13 @@ def pretrain(
     asked = load_pretraining(recipe, recipe_folder("train"), _overrides(set_, seed))
     source = None if init is None else checkpoint_in(init)
     units = None if units_from is None else checkpoint_in(units_from)
+    frozen = None if teacher is None else checkpoint_in(teacher)
     if dry_run:
         from .planning import pretraining
 
-        show(pretraining(asked, data, tflops=tflops), as_json)
+        show(pretraining(asked, data, teacher=frozen, tflops=tflops), as_json)
         return
-    model = run(asked, data, out, resume=resume, init=source, units_from=units)
+    model = run(asked, data, out, resume=resume, init=source, units_from=units, teacher=frozen)
     if rank() == 0:
         show({"teacher": str(model)}, as_json)
 

@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from .models.patches_config import PatchesConfig
 from .models.wav2vec2_config import Wav2Vec2Config
+
+EncoderConfig = Wav2Vec2Config | PatchesConfig
+"""Of any family."""
 
 STRICT = ConfigDict(extra="forbid")
 """For every recipe's dataclass: an unknown key is an error."""
@@ -144,10 +148,8 @@ class PretrainRecipe:
 
     objective: str
     """The paper that this recipe follows: a file of train/objectives."""
-    encoder: Wav2Vec2Config
-    """The teacher's sizes."""
-    mask: MaskConfig = MaskConfig()
-    """Frames that are hidden."""
+    encoder: EncoderConfig
+    """Sizes of the encoder that learns; an objective says which family it trains."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Rates and decays."""
     batch: BatchConfig = BatchConfig()
@@ -158,6 +160,11 @@ class PretrainRecipe:
     """When to log and save."""
     seed: Seed = 0
     """Of weights, masks, crops, dropout and k-means."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a frozen teacher has to be given, because none comes of the training itself."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

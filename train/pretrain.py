@@ -15,7 +15,9 @@ from .data.source import Source, open_source
 from .distributed import first_process_first, joined, rank
 from .errors import RecipeError
 from .models.checkpoints import digest
+from .models.families import Encoder, family_of
 from .nearest import nearest
+from .objectives import Objective
 from .objectives.hubert import Recipe as HubertRecipe
 from .recipe import find_recipe, load_recipe
 from .report import write_report
@@ -66,6 +68,7 @@ def pretrain(
     resume: bool,
     init: Path | None = None,
     units_from: Path | None = None,
+    teacher: Path | None = None,
 ) -> Path:
     """Train a teacher on unlabelled speech.
 
@@ -76,6 +79,7 @@ def pretrain(
         resume: go on in a folder that was started with the same recipe.
         init: a checkpoint to start from, of an encoder of the recipe's sizes.
         units_from: HuBERT alone: the checkpoint that makes a first round's `layer` units.
+        teacher: the checkpoint of a frozen teacher; goes with recipes that need one.
 
     Returns:
         the teacher's checkpoint, `out/model`.
@@ -84,9 +88,13 @@ def pretrain(
         TrainError: data, checkpoint or folder cannot be used, or training collapsed.
     """
     _check_units(recipe, units_from)
+    check_teacher(recipe, teacher)
     made_from: dict[str, Any] = {"data": data.resolve().name}
     if units_from is not None:
         made_from["units_from"] = digest(units_from)
+    if teacher is not None:
+        made_from["teacher"] = digest(teacher)
+        build_objective(recipe, new_encoder(recipe, None), teacher)  # or is told that it cannot be
     if init is not None:
         made_from["init"] = digest(init)
         new_encoder(recipe, init)  # a checkpoint that does not fit is told before anything starts
@@ -97,7 +105,15 @@ def pretrain(
             run.start(out, recipe, resume=resume, **made_from)
         trained = (out / "model").is_dir()
         if not trained:
-            train_from(recipe, source, out, init=init, units_from=units_from, provenance=made_from)
+            train_from(
+                recipe,
+                source,
+                out,
+                provenance=made_from,
+                init=init,
+                units_from=units_from,
+                teacher=teacher,
+            )
         run.finish(out)
         if rank() == 0 and not (trained and (out / "report.html").is_file()):
             write_report(out, out / "report.html")
@@ -119,6 +135,46 @@ def _check_units(recipe: PretrainRecipe, units_from: Path | None) -> None:
         )
 
 
+def check_teacher(recipe: PretrainRecipe, teacher: Path | None) -> None:
+    """A frozen teacher goes with the recipes that need one, and with no other.
+
+    Raises:
+        RecipeError: it is missing, or nothing has use for it.
+    """
+    if recipe.needs_teacher and teacher is None:
+        raise RecipeError(
+            "the recipe learns from a frozen teacher: name a run of its family with --teacher, such "
+            "as one of mae-tiny, or set feature_weight=0 to do without"
+        )
+    if teacher is not None and not recipe.needs_teacher:
+        raise RecipeError(
+            f"--teacher goes with recipes that learn from a frozen one, such as dmae-tiny; this "
+            f"recipe of {recipe.objective} does not"
+        )
+
+
+def build_objective(
+    recipe: PretrainRecipe, encoder: Encoder, teacher: Path | None = None
+) -> Objective:
+    """The recipe's objective around an encoder, its heads random from the recipe's seed.
+
+    Args:
+        recipe: of one round.
+        encoder: what learns, of the recipe's sizes.
+        teacher: checkpoint of a frozen teacher of the encoder's family; as `check_teacher` has it.
+
+    Raises:
+        TrainError: the teacher is no checkpoint of that family, or does not fit.
+    """
+    build = get_objective(recipe.objective).build
+    with seeded(recipe.seed):
+        if teacher is None:
+            objective: Objective = build(encoder, recipe)
+        else:
+            objective = build(encoder, recipe, family_of(recipe.encoder).load(teacher))
+    return objective
+
+
 def train_from(
     recipe: PretrainRecipe,
     source: Source,
@@ -127,6 +183,7 @@ def train_from(
     provenance: Mapping[str, Any],
     init: Path | None = None,
     units_from: Path | None = None,
+    teacher: Path | None = None,
 ) -> None:
     """Train a teacher on audio from anywhere, into `out/model`.
 
@@ -137,16 +194,16 @@ def train_from(
         provenance: what the teacher is made from, in JSON values.
         init: as for `pretrain`.
         units_from: as for `pretrain`.
+        teacher: as for `pretrain`.
     """
     if isinstance(recipe, HubertRecipe):
         train_rounds(recipe, source, out, init=init, units_from=units_from, provenance=provenance)
         return
     assert isinstance(recipe, OneRoundRecipe)
-    encoder = new_encoder(recipe, init)
-    with seeded(recipe.seed):
-        objective = get_objective(recipe.objective).build(encoder, recipe)
+    check_teacher(recipe, teacher)
+    objective = build_objective(recipe, new_encoder(recipe, init), teacher)
     if init is not None:
-        take_heads(objective, recipe.objective, init)
+        take_heads(objective, recipe, init)
     train_teacher(
         objective,
         recipe,

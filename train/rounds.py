@@ -8,7 +8,7 @@ from typing import Any
 from . import run
 from .data.source import Source
 from .distributed import first_process_first
-from .models.wav2vec2 import load_encoder
+from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .objectives.hubert import Hubert, Recipe, RoundConfig
 from .seeding import seeded
 from .targets import purity
@@ -49,10 +49,11 @@ def train_rounds(
                 units = _units(recipe, this, source, previous, folder / "units.npz")
                 purity.note(units, source, folder / "units.json")
             encoder = new_encoder(recipe, init)
+            assert isinstance(encoder, Wav2Vec2Encoder), "as the recipe's encoder says"
             with seeded(recipe.seed):
                 objective = Hubert(encoder, recipe, units)
             if init is not None:
-                take_heads(objective, recipe.objective, init)
+                take_heads(objective, recipe, init)
             train_teacher(
                 objective,
                 recipe,

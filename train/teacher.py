@@ -12,7 +12,7 @@ from .distributed import rank, wait_for_all
 from .errors import RecipeError
 from .learner import Learner
 from .models.checkpoints import load_objective
-from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
+from .models.families import Encoder, family_of
 from .objectives import Objective
 from .placement import whole
 from .seeding import seeded
@@ -21,15 +21,8 @@ _log = logging.getLogger(__name__)
 
 _ENCODER, _TEACHER = "encoder.", "teacher."
 
-_SIZES = (
-    "conv_layers", "conv_norm", "conv_bias", "normalize_waveform", "embed_dim", "num_heads",
-    "ffn_dim", "head_dim", "pos_conv_kernel", "pos_conv_groups", "pos_conv_depth",
-    "pos_conv_weight_norm", "alibi", "pre_norm",
-)  # fmt: skip
-"""What two encoders must have in common for one's weights to serve the other."""
 
-
-def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Wav2Vec2Encoder:
+def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Encoder:
     """The encoder that will learn: random from the recipe's seed, or with a checkpoint's weights.
 
     A mask embedding that only one of the two has is left random, or left out.
@@ -37,12 +30,13 @@ def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Wav2Vec2Encoder:
     Raises:
         TrainError: `init` is no checkpoint, or one of other sizes; the first that differs is named.
     """
+    family = family_of(recipe.encoder)
     with seeded(recipe.seed):
-        encoder = Wav2Vec2Encoder(recipe.encoder)
+        encoder = family.build(recipe.encoder)
     if init is None:
         return encoder
-    stored = load_encoder(init)
-    for name in _SIZES:
+    stored = family.load(init)
+    for name in family.sizes:
         found, wanted = getattr(stored.config, name), getattr(recipe.encoder, name)
         if found != wanted:
             raise RecipeError(
@@ -53,13 +47,13 @@ def new_encoder(recipe: PretrainRecipe, init: Path | None) -> Wav2Vec2Encoder:
     return encoder
 
 
-def take_heads(objective: Objective, name: str, init: Path) -> None:
-    """Start an objective's heads from a checkpoint that was trained by the same one.
+def take_heads(objective: Objective, recipe: PretrainRecipe, init: Path) -> None:
+    """Start an objective's heads from a checkpoint that was trained by the recipe's own.
 
     A tensor of another shape stays random: the next round's units are others.
     """
-    stored = load_objective(init)
-    if stored is None or stored[0] != name:
+    stored = load_objective(init, family_of(recipe.encoder).name)
+    if stored is None or stored[0] != recipe.objective:
         return
     wanted = _heads(objective.state_dict())
     fitting = {
@@ -104,7 +98,8 @@ def train_teacher(
             if name.startswith(_ENCODER)
         }
         heads = recipe.objective, _heads(state)
-        save_encoder(model, recipe.encoder, encoder, provenance=made_from, objective=heads)
+        save = family_of(recipe.encoder).save
+        save(model, recipe.encoder, encoder, provenance=made_from, objective=heads)
     wait_for_all()
 
 

@@ -34,8 +34,24 @@ class Visible:
 
     places: Tensor
     """int64 (batch, shown): their places in the utterance, ascending; what fills a row up is 0."""
-    filler: Tensor
-    """bool (batch, shown), True where a row has no more frames to show."""
+    filler: Tensor | None
+    """bool (batch, shown), True where a row has no more frames to show; None where each has."""
+
+    def put_back(self, gaps: Tensor, seen: Tensor) -> Tensor:
+        """Put what was made of the frames where they stood.
+
+        Args:
+            gaps: (batch, frames + 1, dim), what stands where nothing was shown; a frame more than
+                there is, to which goes what fills a row up.
+            seen: (batch, shown, dim).
+
+        Returns:
+            (batch, frames, dim).
+        """
+        places, last = self.places, gaps.shape[1] - 1
+        if self.filler is not None:
+            places = places.masked_fill(self.filler, last)
+        return gaps.scatter(1, places.unsqueeze(-1).expand_as(seen), seen)[:, :last]
 
 
 class ContextNetwork(nn.Module):

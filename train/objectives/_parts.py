@@ -1,4 +1,4 @@
-"""What several objectives share: the mask of a batch, and the penalty on large conv features."""
+"""What several objectives share: a batch's masks, checks, and the penalty on large features."""
 
 from collections.abc import Mapping
 
@@ -12,6 +12,7 @@ from ..data.batches import Batch
 from ..data.masking import span_mask
 from ..distributed import summed
 from ..errors import CollapseError
+from ..models.context import Visible
 from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
 
@@ -49,6 +50,25 @@ def frame_mask(
         span=mask.span,
         min_spans=mask.min_spans,
         rng=draws.rows(batch.rows),
+    )
+
+
+def shown(hidden: NDArray[np.bool_], lengths: NDArray[np.int64], device: torch.device) -> Visible:
+    """The frames that are neither hidden nor padding, in their order.
+
+    Args:
+        hidden: bool (rows, frames).
+        lengths: (rows,), frames that are not padding.
+        device: where the places go.
+    """
+    away = hidden | (np.arange(hidden.shape[1]) >= lengths[:, None])
+    counts = (~away).sum(1)
+    widest = int(counts.max())
+    filler = np.arange(widest) >= counts[:, None]
+    places = np.argsort(away, axis=1, kind="stable")[:, :widest]
+    return Visible(
+        torch.from_numpy(np.where(filler, 0, places)).to(device),
+        torch.from_numpy(filler).to(device) if filler.any() else None,
     )
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from ..config import STRICT, MaskConfig, OneRoundRecipe
 from ..data.batches import Batch
 from ..models.wav2vec2 import Wav2Vec2Encoder
+from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
 from ..targets.ema import EmaConfig, EmaTeacher
 from ..targets.layers import layer_mean, spread
@@ -24,6 +25,8 @@ class Recipe(OneRoundRecipe):
 
     objective: Literal["data2vec"]
     """The paper that this recipe follows."""
+    encoder: Wav2Vec2Config
+    """The teacher's sizes."""
     mask: MaskConfig = MaskConfig(prob=0.65, min_spans=1)
     """Frames that are hidden."""
     top_layers: int = 8

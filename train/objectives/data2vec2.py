@@ -10,16 +10,16 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import STRICT, MaskConfig, OneRoundRecipe
+from ..config import STRICT, OneRoundRecipe
 from ..data.batches import Batch
 from ..data.masking import block_masks
-from ..models.context import Visible
 from ..models.wav2vec2 import Wav2Vec2Encoder
+from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
 from ..targets.ema import EmaConfig, EmaTeacher
 from ..targets.layers import layer_mean, spread
 from . import Loss, Objective
-from ._parts import check_spread, num_frames
+from ._parts import check_spread, num_frames, shown
 from .data2vec import regression
 
 
@@ -53,6 +53,8 @@ class Recipe(OneRoundRecipe):
 
     objective: Literal["data2vec2"]
     """The paper that this recipe follows."""
+    encoder: Wav2Vec2Config
+    """The teacher's sizes."""
     num_masks: int = 8
     """Masked copies of each utterance that share the teacher's pass."""
     mask_ratio: float = 0.5
@@ -77,10 +79,6 @@ class Recipe(OneRoundRecipe):
         if self.encoder.mask_embedding:  # which nothing would train
             raise ValueError(
                 "data2vec2 leaves hidden frames out: set encoder.mask_embedding = false"
-            )
-        if self.mask != MaskConfig():
-            raise ValueError(
-                "data2vec2 hides blocks: set mask_ratio, mask_span and mask_adjust, not mask"
             )
         if not 1 <= self.top_layers <= self.encoder.num_layers:
             raise ValueError(
@@ -194,13 +192,9 @@ class Data2Vec2(Objective):
         ).hidden_states[-1]
         seen = self.decoder_dropout(seen)
         batch, frames, width = copies.shape
-        # One frame more than there is: what fills a row up is written there and dropped.
-        whole = torch.randn(batch, frames + 1, width, device=seen.device, dtype=seen.dtype)
-        places = visible.places.masked_fill(visible.filler, frames)
-        whole = (whole * recipe.decoder.noise_std).scatter(
-            1, places.unsqueeze(-1).expand_as(seen), seen
-        )
-        predicted: Tensor = self.decoder(whole[:, :frames], padding_mask)
+        noise = torch.randn(batch, frames + 1, width, device=seen.device, dtype=seen.dtype)
+        whole = visible.put_back(noise * recipe.decoder.noise_std, seen)
+        predicted: Tensor = self.decoder(whole, padding_mask)
         return predicted
 
     def after_update(self, update: int) -> None:
@@ -214,22 +208,3 @@ class Data2Vec2(Objective):
 
 
 build = Data2Vec2
-
-
-def shown(hidden: NDArray[np.bool_], lengths: NDArray[np.int64], device: torch.device) -> Visible:
-    """The frames that are neither hidden nor padding, in their order.
-
-    Args:
-        hidden: bool (rows, frames).
-        lengths: (rows,), frames that are not padding.
-        device: where the places go.
-    """
-    away = hidden | (np.arange(hidden.shape[1]) >= lengths[:, None])
-    counts = (~away).sum(1)
-    widest = int(counts.max())
-    filler = np.arange(widest) >= counts[:, None]
-    places = np.argsort(away, axis=1, kind="stable")[:, :widest]
-    return Visible(
-        torch.from_numpy(np.where(filler, 0, places)).to(device),
-        torch.from_numpy(filler).to(device),
-    )

@@ -9,10 +9,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import STRICT, PretrainRecipe
+from ..config import STRICT, MaskConfig, PretrainRecipe
 from ..data.batches import Batch
 from ..models.frontend import SAMPLE_RATE
 from ..models.wav2vec2 import Wav2Vec2Encoder
+from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
 from ..targets.units import IGNORED, Units
 from . import Loss, Objective
@@ -51,6 +52,10 @@ class Recipe(PretrainRecipe):
 
     objective: Literal["hubert"]
     """The paper that this recipe follows."""
+    encoder: Wav2Vec2Config
+    """The teacher's sizes."""
+    mask: MaskConfig = MaskConfig()
+    """Frames that are hidden."""
     rounds: tuple[RoundConfig, ...]
     """One after the other; each starts from random weights."""
     final_dim: int = 256

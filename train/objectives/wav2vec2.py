@@ -16,6 +16,7 @@ from torch.nn import functional
 from ..config import STRICT, MaskConfig, OneRoundRecipe
 from ..data.batches import Batch
 from ..models.wav2vec2 import EncoderOutput, Wav2Vec2Encoder
+from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
 from ..targets.quantizer import GumbelQuantizer
 from . import Loss, Objective
@@ -28,6 +29,8 @@ class Recipe(OneRoundRecipe):
 
     objective: Literal["wav2vec2"]
     """The paper that this recipe follows."""
+    encoder: Wav2Vec2Config
+    """The teacher's sizes."""
     mask: MaskConfig = MaskConfig(prob=0.65)
     """Frames that are hidden."""
     groups: int = 2

@@ -1,20 +1,25 @@
 """What a pretraining will take: memory of a device, arithmetic, hours; nothing is trained."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from train.models.patches_config import PatchesConfig
 
 from .cost.macs import SAMPLE_RATE, macs
+from .cost.memory import FLOAT, HALF, layer_bytes
+from .cost.patches import patch_macs
+from .patch_costing import patch_activation_bytes, patch_forward_macs
 
 if TYPE_CHECKING:
-    from train.config import PretrainRecipe
+    from train.config import EncoderConfig, PretrainRecipe
     from train.models.wav2vec2_config import Wav2Vec2Config
+    from train.objectives.dmae import Recipe as DmaeRecipe
 
 TFLOPS = 25.0
 """Sustained by default: 35 % of the 71 that an RTX 3090 is sold with for dense bfloat16."""
 
 _GPUS = (1, 32)
 _DEVICE_GB = 24.0
-_FLOAT, _HALF = 4, 2
 _GB = 1e9
 
 
@@ -27,11 +32,13 @@ class Shape:
     trained_params: int
     """The same and the heads: these have gradients and two moments of Adam."""
     frozen_params: int
-    """Of a teacher that follows."""
+    """Of a teacher that follows, or that stays as it is."""
     num_masks: int
     """Masked copies of an utterance that go through the context network."""
     shown_ratio: float
     """Share of its frames that the layers see of a copy."""
+    teacher: PatchesConfig | None = None
+    """Sizes of a teacher that is given."""
 
     @property
     def head_params(self) -> int:
@@ -58,14 +65,17 @@ class Memory:
         return self.weights + self.gradients + self.moments + self.activations
 
 
-def pretraining_cost(recipe: "PretrainRecipe", tflops: float | None = None) -> dict[str, Any]:
+def pretraining_cost(
+    recipe: "PretrainRecipe", tflops: float | None = None, *, teacher: PatchesConfig | None = None
+) -> dict[str, Any]:
     """Everything that can be told of a recipe without data.
 
     Args:
         recipe: of any objective.
         tflops: what a GPU sustains, in 10^12 operations per second; None: `TFLOPS`.
+        teacher: sizes of the frozen teacher, where the recipe needs one.
     """
-    shape, batch = shape_of(recipe), recipe.batch
+    shape, batch = shape_of(recipe, teacher), recipe.batch
     updates = _updates(recipe)
     flops = training_flops(recipe, shape, updates)
     pass_seconds = min(batch.device_seconds or batch.seconds, batch.seconds)
@@ -85,7 +95,7 @@ def pretraining_cost(recipe: "PretrainRecipe", tflops: float | None = None) -> d
             "heads": shape.head_params,
             "teacher": shape.frozen_params,
         },
-        "encoder_gmacs_per_second_of_audio": round(macs(recipe.encoder).total / 1e9, 3),
+        "encoder_gmacs_per_second_of_audio": round(_macs_of_a_second(recipe.encoder) / 1e9, 3),
         "updates": updates,
         "hours_of_audio_seen_at_most": round(updates * batch.seconds / 3600, 1),
         "passes_per_update_on_1_device": batch.passes(1),
@@ -104,32 +114,39 @@ def pretraining_cost(recipe: "PretrainRecipe", tflops: float | None = None) -> d
     }
 
 
-def shape_of(recipe: "PretrainRecipe") -> Shape:
-    """Build the recipe's objective without memory and count it."""
+def _macs_of_a_second(config: "EncoderConfig") -> int:
+    return (patch_macs(config) if isinstance(config, PatchesConfig) else macs(config)).total
+
+
+def shape_of(recipe: "PretrainRecipe", teacher: PatchesConfig | None = None) -> Shape:
+    """Build the recipe's objective without memory and count it; `teacher` as for the cost."""
     import torch
 
-    from train.models.wav2vec2 import Wav2Vec2Encoder
+    from train.models.families import family_of
     from train.objectives.hubert import Hubert
     from train.objectives.hubert import Recipe as HubertRecipe
     from train.pretrain import get_objective
     from train.targets.units import Units
 
     with torch.device("meta"):
-        encoder = Wav2Vec2Encoder(recipe.encoder)
+        encoder: Any = family_of(recipe.encoder).build(recipe.encoder)
         if isinstance(recipe, HubertRecipe):  # the round with the largest head
             most = max(this.num_clusters for this in recipe.rounds)
             objective: Any = Hubert(encoder, recipe, Units({}, 50, most))
+        elif teacher is not None:
+            frozen = family_of(teacher).build(teacher)
+            objective = get_objective(recipe.objective).build(encoder, recipe, frozen)
         else:
             objective = get_objective(recipe.objective).build(encoder, recipe)
     weights = list(objective.parameters())
-    hidden = getattr(recipe, "mask_ratio", recipe.mask.prob)
     return Shape(
         encoder_params=sum(weight.numel() for weight in encoder.parameters()),
         trained_params=sum(weight.numel() for weight in weights if weight.requires_grad),
         frozen_params=sum(weight.numel() for weight in weights if not weight.requires_grad),
         num_masks=getattr(recipe, "num_masks", 1),
-        # An encoder without a mask embedding is not shown what is hidden.
-        shown_ratio=1.0 if recipe.encoder.mask_embedding else 1.0 - hidden,
+        # An objective with a share to hide leaves it out; others put a mask embedding there.
+        shown_ratio=1.0 - getattr(recipe, "mask_ratio", 0.0),
+        teacher=teacher,
     )
 
 
@@ -150,6 +167,8 @@ def forward_macs(recipe: "PretrainRecipe", shape: Shape) -> tuple[int, int]:
     Extractor and projection run once; positions, layers and heads once for each masked copy, the
     layers over what they are shown.
     """
+    if isinstance(recipe.encoder, PatchesConfig):
+        return patch_forward_macs(cast("DmaeRecipe", recipe), shape.teacher)
     config, crop = recipe.encoder, round(recipe.batch.crop_seconds * SAMPLE_RATE)
     student = macs(config, crop, shown_ratio=shape.shown_ratio)
     heads = shape.head_params * config.num_frames(crop)
@@ -167,43 +186,44 @@ def memory_of(recipe: "PretrainRecipe", shape: Shape, pass_seconds: float) -> Me
     a CPU's norms work in bfloat16 and a GPU's in float32. What a driver and an allocator take comes
     on top.
     """
-    config = recipe.encoder
-    half = _HALF if recipe.devices.precision == "bf16" else _FLOAT
+    half = HALF if recipe.devices.precision == "bf16" else FLOAT
     crop = min(recipe.batch.crop_seconds, pass_seconds)
-    frames = config.num_frames(round(crop * SAMPLE_RATE))
-    shown, copies = shape.shown_ratio * frames, shape.num_masks
-    dim, depth = config.embed_dim, config.num_layers
-    layers = sum(
-        _layer_bytes(dim, heads * config.head_dim, ffn, half, masks=config.dropout > 0)
-        for heads, ffn in zip(config.num_heads, config.ffn_dim, strict=True)
-    )
-    by_utterance: float = _extractor_bytes(config, round(crop * SAMPLE_RATE), half)
-    by_utterance += copies * (shown * layers + frames * 3 * _FLOAT * dim * config.pos_conv_depth)
-    if config.alibi:
-        by_utterance += copies * 2 * _FLOAT * config.num_heads[0] * shown**2
-    decoder = getattr(recipe, "decoder", None)
-    if decoder is not None:  # what layers were not shown is filled up, and goes through a decoder
-        by_utterance += copies * frames * _FLOAT * (7 * dim + 3 * decoder.dim * decoder.num_layers)
-    if shape.frozen_params:
-        by_utterance += frames * 2 * (depth + 1) * _FLOAT * dim
+    if isinstance(recipe.encoder, PatchesConfig):
+        by_utterance: float = patch_activation_bytes(
+            cast("DmaeRecipe", recipe), shape.teacher, half
+        )
+    else:
+        by_utterance = _activation_bytes(recipe, recipe.encoder, shape, crop, half)
     all_params = shape.trained_params + shape.frozen_params
     return Memory(
-        weights=_FLOAT * all_params + (half * all_params if half < _FLOAT else 0),
-        gradients=_FLOAT * shape.trained_params,
-        moments=2 * _FLOAT * shape.trained_params,
+        weights=FLOAT * all_params + (half * all_params if half < FLOAT else 0),
+        gradients=FLOAT * shape.trained_params,
+        moments=2 * FLOAT * shape.trained_params,
         activations=round(by_utterance / crop * pass_seconds),
     )
 
 
-def _layer_bytes(dim: int, attention: int, ffn: int, half: int, *, masks: bool) -> int:
-    """What one frame leaves behind in one transformer layer.
-
-    Inputs of attention, of feed-forward and of the two norms, and the feed-forward output that
-    targets are made of; queries, keys, values and what attention gives, twice: as it lies and as
-    the next product wants it; both sides of the GELU. Norms work in float32.
-    """
-    kept = (3 * _FLOAT + 2 * half) * dim + 5 * half * attention + 2 * half * ffn
-    return kept + 2 * dim * masks  # one byte a number that dropout may drop
+def _activation_bytes(
+    recipe: "PretrainRecipe", config: "Wav2Vec2Config", shape: Shape, crop: float, half: int
+) -> float:
+    """What an utterance of `crop` seconds keeps at the end of a forward pass over frames."""
+    frames = config.num_frames(round(crop * SAMPLE_RATE))
+    shown, copies = shape.shown_ratio * frames, shape.num_masks
+    dim, depth = config.embed_dim, config.num_layers
+    layers = sum(
+        layer_bytes(dim, heads * config.head_dim, ffn, half, masks=config.dropout > 0)
+        for heads, ffn in zip(config.num_heads, config.ffn_dim, strict=True)
+    )
+    by_utterance: float = _extractor_bytes(config, round(crop * SAMPLE_RATE), half)
+    by_utterance += copies * (shown * layers + frames * 3 * FLOAT * dim * config.pos_conv_depth)
+    if config.alibi:
+        by_utterance += copies * 2 * FLOAT * config.num_heads[0] * shown**2
+    decoder = getattr(recipe, "decoder", None)
+    if decoder is not None:  # what layers were not shown is filled up, and goes through a decoder
+        by_utterance += copies * frames * FLOAT * (7 * dim + 3 * decoder.dim * decoder.num_layers)
+    if shape.frozen_params:
+        by_utterance += frames * 2 * (depth + 1) * FLOAT * dim
+    return by_utterance
 
 
 def _extractor_bytes(config: "Wav2Vec2Config", num_samples: int, half: int) -> int:
@@ -212,9 +232,9 @@ def _extractor_bytes(config: "Wav2Vec2Config", num_samples: int, half: int) -> i
     for index, conv in enumerate(config.conv_layers):
         length = (length - conv.kernel) // conv.stride + 1
         normed = config.conv_norm == "layer" or index == 0
-        total += length * conv.channels * (2 * _FLOAT + half if normed else 2 * half)
+        total += length * conv.channels * (2 * FLOAT + half if normed else 2 * half)
     frames, channels = length, config.conv_layers[-1].channels
-    return total + frames * (_FLOAT + half) * (channels + config.embed_dim)
+    return total + frames * (FLOAT + half) * (channels + config.embed_dim)
 
 
 def _updates(recipe: "PretrainRecipe") -> int:

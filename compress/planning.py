@@ -67,18 +67,36 @@ def _sizes(subnet: Subnet) -> dict[str, Any]:
 
 
 def pretraining(
-    recipe: "PretrainRecipe", data: Path, *, tflops: float | None = None
+    recipe: "PretrainRecipe",
+    data: Path,
+    *,
+    teacher: Path | None = None,
+    tflops: float | None = None,
 ) -> dict[str, Any]:
-    """A teacher's size, its data, its rounds, and what they will take at `tflops` for a GPU."""
+    """A teacher's size, its data, its rounds, and what they will take at `tflops` for a GPU.
+
+    Raises:
+        TrainError: the data or the frozen teacher cannot be used.
+    """
+    from train.models.families import family_of
+    from train.pretrain import check_teacher
+
     from .costing import pretraining_cost
 
+    check_teacher(recipe, teacher)
+    frozen: Any = None if teacher is None else family_of(recipe.encoder).load(teacher).config
     return {
         "encoder_params": _encoder_params(recipe.encoder),
+        **({} if frozen is None else {"teacher_layers_run": _layers_run(recipe, frozen)}),
         **_corpus(data, recipe.batch.min_seconds),
         "training": _training(recipe),
         "seconds_of_audio_per_update": recipe.batch.seconds,
-        **pretraining_cost(recipe, tflops),
+        **pretraining_cost(recipe, tflops, teacher=frozen),
     }
+
+
+def _layers_run(recipe: Any, teacher: Any) -> str:
+    return f"{recipe.stop(teacher)} of {teacher.num_layers}"
 
 
 def _training(recipe: "PretrainRecipe") -> list[str]:
@@ -231,10 +249,10 @@ def _version(package: str) -> str:
 def _encoder_params(config: Any) -> int:
     import torch
 
-    from train.models.wav2vec2 import Wav2Vec2Encoder
+    from train.models.families import family_of
 
     with torch.device("meta"):
-        return _num_params(Wav2Vec2Encoder(config))
+        return _num_params(family_of(config).build(config))
 
 
 def _num_params(module: Any) -> int:

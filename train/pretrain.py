@@ -143,8 +143,8 @@ def check_teacher(recipe: PretrainRecipe, teacher: Path | None) -> None:
     """
     if recipe.needs_teacher and teacher is None:
         raise RecipeError(
-            "the recipe learns from a frozen teacher: name a run of its family with --teacher, such "
-            "as one of mae-tiny, or set feature_weight=0 to do without"
+            "the recipe learns from a frozen teacher: name a run of its family with --teacher, "
+            "such as one of mae-tiny, or do without by --set feature_weight=0"
         )
     if teacher is not None and not recipe.needs_teacher:
         raise RecipeError(

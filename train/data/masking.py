@@ -110,11 +110,7 @@ def random_masks(
     ratio: float,
     rngs: Sequence[np.random.Generator],
 ) -> NDArray[np.bool_]:
-    """Hide patches of each row at random, exactly as many as its share.
-
-    Of L patches int(L * (1 - ratio)) stay, as in MAE's code, and at least one does. The papers
-    round: at a ratio of 0.98, 3 of 196 patches stay where DMAE writes 4. Differs from the code
-    where binary fractions would take a patch: at 0.9 there, 9 of 100 stay, here 10.
+    """Hide patches of each row at random: all but `num_kept` of them.
 
     Args:
         lengths: valid patches of each row, padding not counted.
@@ -124,10 +120,19 @@ def random_masks(
     Returns:
         bool (rows, patches), True where hidden, as wide as the longest row.
 
-    Source: MAE, arXiv:2111.06377, section 3; DMAE, arXiv:2208.12256, section 4.
+    Source: MAE, arXiv:2111.06377, section 3; DMAE, arXiv:2208.12256.
     """
     hidden = np.zeros((len(lengths), max(lengths, default=0)), dtype=np.bool_)
     for mask, num_patches, rng in zip(hidden, map(int, lengths), rngs, strict=True):
-        num_kept = max(1, int(num_patches * (1.0 - ratio) + 1e-9))
-        mask[rng.permutation(num_patches)[num_kept:]] = True
+        mask[rng.permutation(num_patches)[num_kept(num_patches, ratio) :]] = True
     return hidden
+
+
+def num_kept(num_patches: int, ratio: float) -> int:
+    """Patches of a row that stay where a share `ratio` in (0, 1) is hidden.
+
+    int(num_patches * (1 - ratio)) as in MAE's code, and at least one. The papers round: at a ratio
+    of 0.98, 3 of 196 stay where DMAE writes 4. Differs from the code where binary fractions would
+    take a patch: at 0.9, 9 of 100 stay there, 10 here.
+    """
+    return max(1, int(num_patches * (1.0 - ratio) + 1e-9))

@@ -92,7 +92,8 @@ class PatchEncoder(nn.Module):
         grid = frames[:, : columns * config.patch_frames].reshape(
             len(frames), columns, config.patch_frames, config.patches_per_column, config.patch_mels
         )
-        return grid.transpose(2, 3).flatten(3).flatten(1, 2)
+        patches: Tensor = grid.transpose(2, 3).flatten(3).flatten(1, 2)
+        return patches
 
     def normalized(self, patches: Tensor) -> Tensor:
         """Log-mels less the corpus's mean, over its scale; any shape."""

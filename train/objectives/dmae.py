@@ -1,8 +1,9 @@
 """Masked autoencoding of spectrogram patches, alone or beside a teacher's features.
 
-Without a teacher this is MAE (arXiv:2111.06377; on log-mel AudioMAE, arXiv:2207.06405): it makes the
-teachers. With one it is DMAE (arXiv:2208.12256), whose students also learn what the teacher finds at
-three quarters of its depth in the same few patches; the teacher's pass stops there.
+Without a teacher this is MAE (arXiv:2111.06377; on log-mel AudioMAE, arXiv:2207.06405), which makes
+the teachers. With one it is DMAE (arXiv:2208.12256), whose students also learn what the teacher
+finds at three quarters of its depth in the same few patches; the teacher's pass stops there. What
+is predicted is the input, and a teacher stands still: neither can collapse, so nothing is checked.
 """
 
 from typing import Literal
@@ -153,9 +154,7 @@ class Dmae(Objective):
         """
         patches = self.encoder.patches(batch.waveform)
         lengths = np.array([self.encoder.config.num_patches(size) for size in batch.num_samples])
-        hidden = random_masks(
-            lengths, ratio=self.recipe.mask_ratio, rngs=draws.rows(batch.rows)
-        )
+        hidden = random_masks(lengths, ratio=self.recipe.mask_ratio, rngs=draws.rows(batch.rows))
         visible = shown(hidden, lengths, patches.device)
         seen = self.encoder.encode(patches, visible=visible)
         assert seen.normed is not None

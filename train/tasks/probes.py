@@ -23,6 +23,7 @@ from ..data.batches import FixedBatches
 from ..data.phones import Phone
 from ..data.selection import partition_of
 from ..models.frontend import LogMel
+from ..models.patches import PatchEncoder
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..seeding import seeded
 from ..targets.purity import phones_by_frame
@@ -43,6 +44,29 @@ def encoder_states(encoder: Wav2Vec2Encoder) -> Extractor:
     def extract(waveform: Tensor, lengths: Tensor) -> Tensor:
         states: tuple[Tensor, ...] = encoder(waveform, lengths).hidden_states
         return torch.stack(states)
+
+    return extract
+
+
+def patch_states(encoder: PatchEncoder) -> Extractor:
+    """Every hidden state of a patch encoder that is shown all patches, at 50 Hz.
+
+    The tokens of one time, a column of the spectrogram, stand side by side as one vector, low
+    bands first: `patches_per_column * embed_dim` numbers. Their mean would not say which band a
+    token is of. A column lasts longer than 20 ms, so it is repeated. The CLS token is left out.
+    """
+    encoder.eval()
+    config = encoder.config
+    if config.patch_frames % 2:
+        raise ValueError(f"patches must last a multiple of 20 ms, got {config.patch_frames}0 ms")
+
+    @torch.inference_mode()
+    def extract(waveform: Tensor, lengths: Tensor) -> Tensor:
+        output = encoder(waveform, lengths)
+        states = torch.stack([*output.hidden_states[:-1], output.normed])
+        patches = states[:, :, int(config.cls_token) :]
+        columns = patches.unflatten(2, (-1, config.patches_per_column)).flatten(3)
+        return columns.repeat_interleave(config.patch_frames // 2, dim=2)
 
     return extract
 

@@ -86,7 +86,7 @@ class PatchEncoder(nn.Module):
         """
         config = self.config
         with torch.autocast(waveform.device.type, enabled=False):
-            frames = self.log_mel(waveform.float())
+            frames = self.log_mel(waveform)
         columns = frames.shape[1] // config.patch_frames
         # (batch, columns, patch_frames, patches_per_column, patch_mels)
         grid = frames[:, : columns * config.patch_frames].reshape(
@@ -153,8 +153,8 @@ class PatchEncoder(nn.Module):
 class GridPositions(nn.Module):
     """Sines and cosines of a patch's place on both axes; nothing is learned.
 
-    The first half of a vector tells the place in the column, the second the column, in the order of
-    MAE's code, which calls them width and height.
+    The first half of a vector tells the place in the column, the second the column: in MAE's code
+    width comes before height, too.
     """
 
     rates: Tensor

@@ -6,7 +6,7 @@ from train.data.masking import num_kept
 
 from .cost.macs import SAMPLE_RATE, layer_macs
 from .cost.memory import FLOAT, layer_bytes
-from .cost.patches import patch_macs
+from .cost.patches import BINS, patch_macs
 
 if TYPE_CHECKING:
     from train.models.patches_config import PatchesConfig
@@ -38,7 +38,7 @@ def patch_forward_macs(recipe: "Recipe", teacher: "PatchesConfig | None") -> tup
 
 
 def patch_activation_bytes(recipe: "Recipe", teacher: "PatchesConfig | None", half: int) -> int:
-    """What one crop keeps at the end of a forward pass.
+    """What one crop keeps at the worst moment of a forward pass.
 
     Args:
         recipe: sizes, and how much is shown.
@@ -46,7 +46,7 @@ def patch_activation_bytes(recipe: "Recipe", teacher: "PatchesConfig | None", ha
         half: bytes of a number that products take.
     """
     config, decoder = recipe.encoder, recipe.decoder
-    _, patches, shown = _crop(recipe)
+    samples, patches, shown = _crop(recipe)
     tokens = shown + config.cls_token
     kept = tokens * sum(
         layer_bytes(config.embed_dim, heads * config.head_dim, ffn, half, masks=False)
@@ -61,7 +61,9 @@ def patch_activation_bytes(recipe: "Recipe", teacher: "PatchesConfig | None", ha
     kept += (patches + config.cls_token) * by_patch + hidden
     if teacher is not None:
         kept += tokens * (recipe.stop(teacher) + 1 + 4) * FLOAT * teacher.embed_dim
-    return kept
+    # Before, spectrum, squares and their sums are there for a moment, and small encoders
+    # need no more again.
+    return max(kept, config.num_frames(samples) * FLOAT * 6 * BINS)
 
 
 def _crop(recipe: "Recipe") -> tuple[int, int, int]:

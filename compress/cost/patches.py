@@ -4,7 +4,7 @@ from train.models.patches_config import PatchesConfig
 
 from .macs import SAMPLE_RATE, Macs, layer_macs
 
-_WINDOW_SAMPLES, _BINS = 400, 256
+_WINDOW_SAMPLES, BINS = 400, 256
 """Of the log-mel front end: a convolution gives real and imaginary part of each bin."""
 
 
@@ -33,7 +33,7 @@ def patch_macs(
     tokens = shown + config.cls_token
     frames = config.num_frames(num_samples)
     return Macs(
-        extractor=frames * _BINS * (2 * _WINDOW_SAMPLES + config.num_mels),
+        extractor=frames * BINS * (2 * _WINDOW_SAMPLES + config.num_mels),
         projection=shown * config.patch_dim * config.embed_dim,
         positions=0,
         layers=sum(

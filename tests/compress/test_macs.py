@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from compress.cost.macs import macs
+from compress.cost.patches import patch_macs
 from compress.costing import (
     TFLOPS,
     forward_macs,
@@ -24,8 +25,13 @@ from compress.costing import (
 )
 from train.config import BatchConfig, DeviceConfig
 from train.data.batches import Batch
+from train.models.context import Visible
+from train.models.families import family_of
+from train.models.patches import PatchEncoder
+from train.models.patches_config import PatchesConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
+from train.objectives.dmae import DecoderConfig as GapConfig
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.pretrain import get_objective
@@ -111,7 +117,62 @@ RECIPES = {
     "wav2vec2": ({"updates": 7, "final_dim": 32, "entries": 16}, {}),
     "data2vec": (SEEN, STACK),
     "data2vec2": (SEEN | {"num_masks": 4}, STACK | {"alibi": True, "mask_embedding": False}),
+    "dmae": ({"updates": 7, "feature_weight": 0.0}, {}),
+    "dmae_teacher": ({"updates": 7}, {}),
 }
+
+
+def patches(**changes):
+    values = {
+        "num_mels": 32,
+        "patch_frames": 8,
+        "patch_mels": 8,
+        "embed_dim": 64,
+        "num_heads": (4, 4, 4),
+        "ffn_dim": (256, 256, 256),
+        "head_dim": 16,
+    }
+    return PatchesConfig(**(values | changes))
+
+
+TEACHER = patches(embed_dim=96, num_heads=(4,) * 6, ffn_dim=(384,) * 6, head_dim=24)
+
+
+def teacher_of(recipe):
+    return TEACHER if recipe.needs_teacher else None
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    samples=st.integers(2_000, 20_000),
+    cls_token=st.booleans(),
+    stop_after=st.sampled_from([None, 1, 2, 3]),
+    share=st.floats(0.05, 1.0),
+)
+def test_torch_counts_the_same_multiplications_of_patches(samples, cls_token, stop_after, share):
+    config = patches(cls_token=cls_token)
+    encoder = PatchEncoder(config).eval()
+    shown = max(1, round(share * config.num_patches(samples)))
+    visible = Visible(torch.arange(shown).unsqueeze(0), None)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        encoder(torch.zeros(1, samples), visible=visible, stop_after=stop_after)
+    said = patch_macs(config, samples, shown=shown, stop_after=stop_after)
+    assert counter.get_total_flops() == 2 * said.total
+
+
+def test_a_teachers_pass_to_three_quarters_of_a_quarter_is_a_fifth_of_a_whole_one():
+    config = PatchesConfig(embed_dim=1024, num_heads=(16,) * 24, ffn_dim=(4096,) * 24)
+    samples = 164_080  # 1,024 frames
+    whole, stopped = patch_macs(config, samples), patch_macs(config, samples, stop_after=18)
+    assert stopped.layers == whole.layers * 3 // 4
+    few = patch_macs(config, samples, shown=128, stop_after=18)
+    # 0.75 x 0.25, and less for attention, whose cost falls with the square
+    assert 0.17 < few.layers / whole.layers < 0.75 * 0.25 * 129 / 128
+
+
+def test_an_utterance_too_short_for_a_patch_costs_nothing_that_could_be_told():
+    with pytest.raises(ValueError, match="a patch or more, got 1000"):
+        patch_macs(patches(), 1_000)
 
 
 def recipe_of(name):
@@ -120,6 +181,9 @@ def recipe_of(name):
     kind = HubertRecipe if objective == "hubert" else get_objective(objective).Recipe
     if objective == "data2vec2":
         values = values | {"decoder": {"dim": 32, "groups": 4}}
+    if objective == "dmae":
+        values = values | {"decoder": GapConfig(dim=32, num_heads=4, ffn_dim=128, num_layers=2)}
+        return kind(objective=objective, encoder=patches(**encoder), batch=BATCH, **values)
     return kind(objective=objective, encoder=tiny(**encoder), batch=BATCH, **values)
 
 
@@ -129,10 +193,12 @@ def built(recipe):
     names = [f"clip{row}" for row in range(rows)]
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    encoder = Wav2Vec2Encoder(recipe.encoder)
+    encoder = family_of(recipe.encoder).build(recipe.encoder)
     if isinstance(recipe, HubertRecipe):
         units = Units({name: rng.integers(0, 20, 400).astype(np.int16) for name in names}, 100, 20)
         objective = Hubert(encoder, recipe, units)
+    elif recipe.needs_teacher:
+        objective = get_objective(recipe.objective).build(encoder, recipe, PatchEncoder(TEACHER))
     else:
         objective = get_objective(recipe.objective).build(encoder, recipe)
     batch = Batch(
@@ -155,7 +221,8 @@ def test_a_forward_pass_of_an_objective_takes_what_is_said(name):
     objective.eval()  # where a CPU trains, the extractor's products escape the counter
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         objective(batch, Draws(0, 0))
-    said = 2 * len(batch.rows) * sum(forward_macs(recipe, shape_of(recipe)))
+    shape = shape_of(recipe, teacher_of(recipe))
+    said = 2 * len(batch.rows) * sum(forward_macs(recipe, shape))
     # Heads are counted at every frame, and most look at the hidden half: a few percent here.
     assert said == pytest.approx(counter.get_total_flops(), rel=0.06)
 
@@ -216,7 +283,7 @@ def measured_peak(recipe, autocast):
 @pytest.mark.parametrize("name", RECIPES)
 def test_memory_is_told_within_a_fifth_of_a_measured_peak(name):
     recipe = recipe_of(name)
-    said = memory_of(recipe, shape_of(recipe), 12.0)
+    said = memory_of(recipe, shape_of(recipe, teacher_of(recipe)), 12.0)
     assert said.total == pytest.approx(measured_peak(recipe, autocast=False), rel=0.2)
 
 
@@ -224,7 +291,7 @@ def test_memory_is_told_within_a_fifth_of_a_measured_peak(name):
 def test_in_bf16_no_more_is_needed_than_is_told_and_two_thirds_are(name):
     # More is told than a CPU takes: its norms work in bfloat16, a GPU's in float32.
     recipe = dataclasses.replace(recipe_of(name), devices=DeviceConfig(precision="bf16"))
-    said = memory_of(recipe, shape_of(recipe), 12.0)
+    said = memory_of(recipe, shape_of(recipe, teacher_of(recipe)), 12.0)
     share = measured_peak(recipe, autocast=True) / said.total
     assert 0.66 < share < 1.0
 

@@ -8,11 +8,15 @@ import torch
 
 from compress.folders import recipe_folder
 from train.errors import RecipeError
+from train.models.patches import PatchEncoder
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.pretrain import get_objective, load_pretraining, objective_names
 
 FOLDER = recipe_folder("train")
-STEMS = [f"{name}-{size}" for name in objective_names() for size in ("base", "large", "tiny")]
+OF_FRAMES = [name for name in objective_names() if name != "dmae"]
+STEMS = [f"{name}-{size}" for name in OF_FRAMES for size in ("base", "large", "tiny")]
+TEACHER_OF = {"dmae-base": "mae-large", "dmae-tiny": "mae-tiny"}
+OF_PATCHES = [*TEACHER_OF, "mae-base", *TEACHER_OF.values()]
 
 TRAINING = {
     # updates, peak rate, warm-up, schedule, clipping, seconds an update, of a device, of a crop
@@ -219,3 +223,61 @@ def test_encoders_are_the_papers(stem):
     assert (encoder.embed_dim, encoder.head_dim) == (width, 64)
     assert [conv.channels for conv in encoder.conv_layers] == [512] * 7
     assert (encoder.stride_samples, encoder.num_frames(16_000)) == (320, 49)
+
+
+@pytest.mark.parametrize("stem", OF_PATCHES)
+def test_every_recipe_of_patches_builds_with_the_teacher_it_is_meant_for(stem):
+    recipe = recipe_of(stem)
+    assert recipe.objective == "dmae"
+    assert recipe.needs_teacher == (stem in TEACHER_OF)
+    with torch.device("meta"):
+        given = [PatchEncoder(recipe_of(TEACHER_OF[stem]).encoder)] if stem in TEACHER_OF else []
+        objective = get_objective("dmae").build(PatchEncoder(recipe.encoder), recipe, *given)
+    encoder = sum(weight.numel() for weight in objective.encoder.parameters())
+    assert encoder == PATCH_PARAMETERS[stem]
+    if given:
+        assert (objective.projection.in_features, objective.projection.out_features) == (
+            recipe.encoder.embed_dim,
+            given[0].config.embed_dim,
+        )
+
+
+PATCH_PARAMETERS = {
+    "dmae-base": 85_254_144,
+    "mae-base": 85_254_144,
+    "mae-large": 302_575_616,
+    "dmae-tiny": 204_288,
+    "mae-tiny": 1_198_336,
+}
+
+
+def test_the_base_encoder_with_a_head_for_527_classes_has_the_parameters_of_audio_mae():
+    assert round((PATCH_PARAMETERS["mae-base"] + 527 * (768 + 1)) / 1e6, 2) == 85.66
+
+
+def test_patches_masks_and_depths_are_the_papers():
+    base, teacher, student = (recipe_of(stem) for stem in ("mae-base", "mae-large", "dmae-base"))
+    for recipe in (base, teacher, student):
+        encoder = recipe.encoder
+        assert (encoder.num_mels, encoder.patch_frames, encoder.patch_mels) == (128, 16, 16)
+        assert encoder.scale == pytest.approx(2 * 4.5689974)
+        # 1,024 frames to a clip: 64 columns of 8 patches
+        assert encoder.num_patches(round(recipe.batch.crop_seconds * 16_000)) == 512
+        assert recipe.batch.seconds == pytest.approx(512 * recipe.batch.crop_seconds)
+        assert (recipe.decoder.dim, recipe.decoder.num_layers) == (512, 8)
+    assert (base.mask_ratio, student.mask_ratio) == (0.8, 0.75)
+    assert base.normalize_targets
+    assert (student.stop(student.encoder), student.stop(teacher.encoder)) == (9, 18)
+    assert student.feature_weight == 1.0
+    assert base.optimizer.learning_rate == 2e-4 * 512 / 256
+    assert student.optimizer.learning_rate == 1.5e-4 * 512 / 256
+    assert (base.optimizer.weight_decay, student.optimizer.weight_decay) == (1e-4, 0.05)
+
+
+def test_tiny_clips_are_96_frames_of_64_mels():
+    for stem in TEACHER_OF["dmae-tiny"], "dmae-tiny":
+        recipe = recipe_of(stem)
+        samples = round(recipe.batch.crop_seconds * 16_000)
+        assert recipe.encoder.num_frames(samples) == 96
+        assert recipe.encoder.num_patches(samples) == 96
+        assert recipe.encoder.num_mels == 64

@@ -24,8 +24,11 @@ from train.data.cuts import recording_cut, sorted_cuts
 from train.data.source import Recordings
 from train.distributed import joined, rank
 from train.learner import Learner
+from train.models.patches import PatchEncoder
+from train.models.patches_config import PatchesConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
+from train.objectives import dmae
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.placement import whole
@@ -127,8 +130,31 @@ def encoder_config(name: str, layerdrop: float) -> Wav2Vec2Config:
     )
 
 
+def build_dmae() -> Any:
+    """A masked autoencoder of patches beside a frozen teacher; it drops no layers."""
+
+    def sizes(dim: int, depth: int) -> PatchesConfig:
+        return PatchesConfig(
+            num_mels=16,
+            patch_frames=4,
+            patch_mels=8,
+            embed_dim=dim,
+            num_heads=(2,) * depth,
+            ffn_dim=(24,) * depth,
+            head_dim=8,
+        )
+
+    decoder = dmae.DecoderConfig(dim=8, num_heads=2, ffn_dim=12, num_layers=2)
+    recipe = dmae.Recipe(
+        objective="dmae", encoder=sizes(16, 3), decoder=decoder, feature_weight=5.0
+    )
+    return dmae.Dmae(PatchEncoder(recipe.encoder), recipe, PatchEncoder(sizes(24, 4)))
+
+
 def build(name: str, *, penalties: bool, layerdrop: float) -> Any:
     """An objective of tiny sizes; `penalties`: with what is measured over a whole batch."""
+    if name == "dmae":
+        return build_dmae()
     common: dict[str, Any] = {
         "objective": name,
         "encoder": encoder_config(name, layerdrop),

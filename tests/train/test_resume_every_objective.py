@@ -5,12 +5,15 @@ import torch
 
 from compress.folders import recipe_folder
 from train import run as runs
+from train.models.patches import PatchEncoder, load_patches, save_patches
+from train.models.patches_config import PatchesConfig
 from train.objectives import Objective
 from train.pretrain import get_objective, load_pretraining, objective_names, pretrain
+from train.seeding import seeded
 
 UPDATES = 5
 PASSES = 2
-SMALL = (
+SMALL_FRAMES = (
     "encoder.conv_layers=[{channels=8,kernel=10,stride=5},{channels=8,kernel=3,stride=4},"
     "{channels=8,kernel=3,stride=4},{channels=8,kernel=4,stride=4}]",
     "encoder.embed_dim=16",
@@ -23,6 +26,15 @@ SMALL = (
     "encoder.attention_dropout=0.1",
     "encoder.input_dropout=0.1",
     "encoder.layerdrop=0.3",
+)
+SMALL_PATCHES = (
+    "encoder.num_mels=16",
+    "encoder.embed_dim=16",
+    "encoder.head_dim=8",
+    "encoder.num_heads=[2, 2]",
+    "encoder.ffn_dim=[24, 24]",
+)
+SMALL = (
     "optimizer.warmup_updates=2",
     "optimizer.learning_rate=3e-3",
     "batch.seconds=4.0",
@@ -52,7 +64,25 @@ SMALLER = {
         "decoder.groups=4",
         "decoder.input_dropout=0.1",
     ),
+    "dmae": (f"updates={UPDATES}", "decoder.dim=8", "decoder.num_heads=2", "decoder.ffn_dim=8"),
 }
+
+
+def frozen_teacher(folder):
+    """The checkpoint of a patch encoder of three layers."""
+    config = PatchesConfig(
+        num_mels=16,
+        patch_frames=8,
+        patch_mels=8,
+        embed_dim=24,
+        num_heads=(2,) * 3,
+        ffn_dim=(24,) * 3,
+        head_dim=8,
+    )
+    with seeded(1):
+        state = PatchEncoder(config).state_dict()
+    save_patches(folder, config, state, provenance={})
+    return folder
 
 
 class Run:
@@ -63,7 +93,10 @@ class Run:
         self.folder = folder
         self.states: list[dict[str, torch.Tensor]] = []
         self.updates: list[int] = []
-        changes = (*SMALL, *SMALLER[name])
+        needs_teacher = name == "dmae"
+        small = SMALL_PATCHES if needs_teacher else SMALL_FRAMES
+        changes = (*small, *SMALL, *SMALLER[name])
+        teacher = frozen_teacher(folder.parent / "teacher") if needs_teacher else None
         recipe = load_pretraining(f"{name}-tiny", recipe_folder("train"), changes)
         assert recipe.batch.passes(1) == PASSES
         kind, fit = objective_class(name), runs.fit
@@ -81,7 +114,7 @@ class Run:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "after_update", noted)
             patch.setattr(runs, "fit", kept)
-            pretrain(recipe, corpus, folder, resume=resume)
+            pretrain(recipe, corpus, folder, resume=resume, teacher=teacher)
 
 
 def objective_class(name):
@@ -108,11 +141,26 @@ def test_what_follows_the_weights_moves_once_an_update_whatever_the_passes(whole
     assert len(run.states) == rounds
 
 
+def test_a_teacher_that_is_given_stays_as_it_was(whole):
+    name, run = whole
+    if name != "dmae":
+        pytest.skip("its teacher follows, or it has none")
+    given = load_patches(run.folder.parent / "teacher").state_dict()
+    for key, tensor in given.items():
+        assert torch.equal(run.states[-1][f"teacher.{key}"], tensor), key
+    stored = load_patches(run.folder / "model").state_dict()
+    assert stored.keys() == {
+        key.removeprefix("encoder.") for key in run.states[-1] if key.startswith("encoder.")
+    }
+
+
 def test_a_teacher_lags_behind_its_student_and_both_are_in_the_state(whole):
     name, run = whole
     state = run.states[-1]
     teacher = [key for key in state if key.startswith("teacher.")]
-    assert bool(teacher) == name.startswith("data2vec")
+    assert bool(teacher) == (name.startswith("data2vec") or name == "dmae")
+    if name == "dmae":
+        return
     for key in teacher:
         student = state["encoder." + key.removeprefix("teacher.")]
         if name == "data2vec" and ".pos_conv." in f".{key}":

@@ -189,8 +189,9 @@ class Dmae(Objective):
         """
         wanted = self.encoder.normalized(patches)
         if self.recipe.normalize_targets:
-            variance, mean = torch.var_mean(wanted, -1, keepdim=True)
-            wanted = (wanted - mean) / (variance + 1e-6).sqrt()
+            wanted = wanted - wanted.mean(-1, keepdim=True)
+            variance = wanted.square().sum(-1, keepdim=True) / max(1, wanted.shape[-1] - 1)
+            wanted = wanted / (variance + 1e-6).sqrt()
         return wanted
 
     def _feature_distance(

@@ -48,12 +48,20 @@ def encoder_states(encoder: Wav2Vec2Encoder) -> Extractor:
     return extract
 
 
-def patch_states(encoder: PatchEncoder) -> Extractor:
+def patch_states(encoder: PatchEncoder, *, apart: bool = False) -> Extractor:
     """Every hidden state of a patch encoder that is shown all patches, at 50 Hz.
 
-    The tokens of one time, a column of the spectrogram, stand side by side as one vector, low
-    bands first: `patches_per_column * embed_dim` numbers. Their mean would not say which band a
-    token is of. A column lasts longer than 20 ms, so it is repeated. The CLS token is left out.
+    The tokens of one time, a column of the spectrogram, give one vector; the column lasts longer
+    than 20 ms, so the vector is repeated. The CLS token is left out.
+
+    Args:
+        encoder: is put in eval mode.
+        apart: a column's tokens stand side by side, low bands first, `patches_per_column` times
+            `embed_dim` numbers, which shows the probe the spectrogram itself in layer 0; False:
+            their mean, in which a band is known only by what its token says of it.
+
+    Raises:
+        ValueError: patches that do not last a multiple of 20 ms.
     """
     encoder.eval()
     config = encoder.config
@@ -65,7 +73,8 @@ def patch_states(encoder: PatchEncoder) -> Extractor:
         output = encoder(waveform, lengths)
         states = torch.stack([*output.hidden_states[:-1], output.normed])
         patches = states[:, :, int(config.cls_token) :]
-        columns = patches.unflatten(2, (-1, config.patches_per_column)).flatten(3)
+        columns = patches.unflatten(2, (-1, config.patches_per_column))
+        columns = columns.flatten(3) if apart else columns.mean(3)
         return columns.repeat_interleave(config.patch_frames // 2, dim=2)
 
     return extract

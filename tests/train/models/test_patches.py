@@ -91,7 +91,9 @@ def test_shown_all_in_order_it_sees_what_it_sees_unmasked():
     encoder = encoder_of()
     patches = encoder.patches(noise(2, 8_000))
     every = visible_of([list(range(patches.shape[1]))] * 2)
-    assert torch.equal(encoder.encode(patches, visible=every).normed, encoder.encode(patches).normed)
+    assert torch.equal(
+        encoder.encode(patches, visible=every).normed, encoder.encode(patches).normed
+    )
 
 
 @torch.no_grad()
@@ -148,9 +150,7 @@ def test_a_stop_that_is_no_layer_is_refused(stop_after):
         encoder.encode(torch.zeros(1, 4, 16), stop_after=stop_after)
 
 
-@given(
-    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 99)
-)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
 def test_put_back_is_the_inverse_of_showing(lengths, seed):
     rng = np.random.default_rng(seed)
@@ -216,7 +216,7 @@ def test_a_checkpoint_gives_the_encoder_back_and_is_no_other_familys(tmp_path):
     state = encoder.state_dict()
     del state["norm.bias"]
     save_patches(tmp_path / "n", encoder.config, state, provenance={})
-    with pytest.raises(TrainError, match="norm.bias holds nothing"):
+    with pytest.raises(TrainError, match=r"norm\.bias holds nothing"):
         load_patches(tmp_path / "n")
 
 

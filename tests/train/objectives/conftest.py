@@ -10,6 +10,8 @@ import torch
 
 from train.config import MaskConfig
 from train.data.batches import Batch
+from train.models.patches import PatchEncoder
+from train.models.patches_config import PatchesConfig
 from train.objectives import Loss, Objective
 from train.pretrain import get_objective
 from train.seeding import Draws
@@ -23,10 +25,22 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "data2vec": STACK,
     "data2vec2": STACK | {"alibi": True, "mask_embedding": False},
 }
+PATCHES: dict[str, Any] = {
+    "num_mels": 8,
+    "patch_frames": 4,
+    "patch_mels": 4,
+    "mean": -5.0,
+    "scale": 4.0,
+    "embed_dim": 16,
+    "num_heads": (2, 2, 2, 2),
+    "ffn_dim": (24, 24, 24, 24),
+    "head_dim": 8,
+}
 
 
 def _recipes() -> dict[str, dict[str, Any]]:
     from train.objectives.data2vec2 import DecoderConfig
+    from train.objectives.dmae import DecoderConfig as GapConfig
     from train.objectives.hubert import RoundConfig
 
     mask = MaskConfig(prob=0.5, span=3)
@@ -45,6 +59,10 @@ def _recipes() -> dict[str, dict[str, Any]]:
             "mask_span": 3,
             "decoder": DecoderConfig(dim=8, groups=4, kernel=3, num_layers=3, noise_std=0.0),
         },
+        "dmae": {
+            "decoder": GapConfig(dim=8, num_heads=2, ffn_dim=12, num_layers=2),
+            "feature_weight": 2.0,
+        },
     }
 
 
@@ -54,12 +72,35 @@ def _units() -> Units:
     return Units(sequences, 100, NUM_UNITS)
 
 
+def _patch_encoder(**changes: Any) -> PatchEncoder:
+    """Norms and biases away from ones and zeros."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        encoder = PatchEncoder(PatchesConfig(**(PATCHES | changes)))
+        with torch.no_grad():
+            for name, weight in encoder.named_parameters():
+                if name.endswith("bias"):
+                    weight.normal_(std=0.3)
+                elif "norm" in name:
+                    weight.uniform_(0.5, 1.5)
+    return encoder.eval()
+
+
+@pytest.fixture(scope="session")
+def make_patch_encoder() -> Callable[..., PatchEncoder]:
+    """A tiny patch encoder in eval mode, four layers."""
+    return _patch_encoder
+
+
 @pytest.fixture(scope="session")
 def make_objective(make_encoder: Callable[..., Any]) -> Callable[..., Objective]:
     """An objective by its name in eval mode; its teacher, if it has one, is not its student."""
 
     def make(name: str, *, encoder: dict[str, Any] | None = None, **changes: Any) -> Any:
-        student = make_encoder(**(ENCODERS[name] | (encoder or {})))
+        if name == "dmae":
+            student: Any = _patch_encoder(**(encoder or {}))
+        else:
+            student = make_encoder(**(ENCODERS[name] | (encoder or {})))
         module = get_objective(name)
         recipe = module.Recipe(
             objective=name, encoder=student.config, **(_recipes()[name] | changes)
@@ -68,9 +109,13 @@ def make_objective(make_encoder: Callable[..., Any]) -> Callable[..., Objective]
             torch.manual_seed(3)
             if name == "hubert":
                 objective = module.Hubert(student, recipe, _units())
+            elif recipe.needs_teacher:
+                sizes = {"embed_dim": 24, "num_heads": (2,) * 6, "ffn_dim": (32,) * 6}
+                teacher = _patch_encoder(**((encoder or {}) | sizes))
+                objective = module.build(student, recipe, teacher)
             else:
                 objective = module.build(student, recipe)
-            if hasattr(objective, "teacher"):
+            if name.startswith("data2vec"):
                 with torch.no_grad():
                     for weight in objective.teacher.parameters():
                         weight.add_(torch.randn_like(weight) * 0.1)

@@ -6,11 +6,14 @@ import torch
 
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus
+from train.models.patches import PatchEncoder
+from train.models.patches_config import PatchesConfig
 from train.tasks.probes import (
     PhoneProbe,
     PhoneProbeConfig,
     encoder_states,
     log_mel,
+    patch_states,
     probe_keywords,
     probe_phones,
 )
@@ -113,3 +116,48 @@ def test_recordings_without_an_alignment_are_left_out(audio):
 
     probe_phones(place, cuts, packed, known, PhoneProbeConfig(epochs=1))
     assert sum(heard) == sum(cut.id in known and cut.partition in ("train", "test") for cut in cuts)
+
+
+@torch.no_grad()
+def test_patches_of_one_time_are_averaged_or_stand_side_by_side_at_50_hz(make_batch):
+    config = PatchesConfig(
+        num_mels=8,
+        patch_frames=4,
+        patch_mels=2,
+        embed_dim=8,
+        num_heads=(2, 2),
+        ffn_dim=(8, 8),
+        head_dim=4,
+    )
+    encoder = PatchEncoder(config)
+    batch = make_batch([16_000, 16_000])
+    apart = patch_states(encoder, apart=True)(batch.waveform, batch.lengths)
+    mean = patch_states(encoder)(batch.waveform, batch.lengths)
+    assert mean.shape == (3, 2, 48, 8)  # 24 columns of 40 ms
+    assert apart.shape == (3, 2, 48, 32)
+    assert torch.equal(mean[:, :, 0], mean[:, :, 1])
+    assert torch.allclose(apart.unflatten(-1, (4, 8)).mean(-2), mean, atol=1e-6)
+    output = encoder(batch.waveform)
+    assert torch.allclose(apart[-1, :, 2, 8:16], output.normed[:, 1 + 4 + 1], atol=1e-5)
+    assert torch.allclose(apart[0, :, 2, 8:16], output.hidden_states[0][:, 1 + 4 + 1], atol=1e-5)
+
+
+def test_patches_of_10_ms_do_not_come_at_50_hz():
+    config = PatchesConfig(num_mels=8, patch_frames=1, patch_mels=8, num_heads=(1,), ffn_dim=(4,))
+    with pytest.raises(ValueError, match="a multiple of 20 ms, got 10 ms"):
+        patch_states(PatchEncoder(config))
+
+
+def test_a_probe_tells_tones_apart_by_their_patches(audio):
+    cuts, packed = audio
+    config = PatchesConfig(
+        num_mels=16,
+        patch_frames=8,
+        patch_mels=4,
+        embed_dim=8,
+        num_heads=(2,),
+        ffn_dim=(8,),
+        head_dim=4,
+    )
+    extract = patch_states(PatchEncoder(config), apart=True)
+    assert probe_keywords(extract, cuts, packed, LABELS).accuracy == 1.0

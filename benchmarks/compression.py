@@ -53,12 +53,16 @@ VARIANTS = {
     "all-frames": ("otolite-tiny", [*STAGES["two"], "frames=all"]),
 }
 """Supernets by name: space, and what their recipe sets."""
-FINE_TUNING = ["updates=200", "batch.seconds=24.0", f"labels={json.dumps(LABELS)}"]
+FINE_TUNING = [
+    *("updates=500", "batch.seconds=8.0", "label_smoothing=0.0", "augment.max_shift_ms=0"),
+    f"labels={json.dumps(LABELS)}",
+]
+"""Many small steps, and nothing that pays off in long trainings alone."""
 TARGET_PARAMS = 500_000
 TARGET_MACS = 35_000_000
 SEARCH = {"num_trials": 48, "population": 12, "num_clips": 96}
 POLISH_UPDATES = 150
-SPREAD, BAND = 12, 10
+SPREAD, BAND = 10, 10
 """Subnets of all sizes, and of one size, whose scores are compared with what becomes of them."""
 BAND_PARAMS = (540_000, 600_000)
 MASK_RATIOS = (0.75, 0.9, 0.95)

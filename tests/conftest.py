@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# Tests never time: a busy machine is no fault of the code's.
+settings.register_profile("otolite", deadline=None)
+settings.load_profile("otolite")
 
 # Two test processes with two threads each would wait for one another; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

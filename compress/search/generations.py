@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from ..feasible import FeasibleSet, uniform_below
+from ..spaces import Space
 from ..subnet import Subnet
 from .breeding import Breeder
 from .candidates import Candidate, Verdict
@@ -24,6 +25,14 @@ MOST_REJECTED = 20
 
 _DIRECTIONS = ("minimize", "minimize")
 """Score, and how much of the tightest limit is used."""
+
+
+def distributions_of(space: Space) -> dict[str, Any]:
+    """Every gene's alleles, in Optuna's words."""
+    return {
+        name: optuna.distributions.CategoricalDistribution(alleles)
+        for name, alleles in gene_choices(space).items()
+    }
 
 
 class Generations:
@@ -40,10 +49,7 @@ class Generations:
         self._within, self._population, self._seed = within, population, seed
         self._front = front
         self._study = optuna.create_study(directions=list(_DIRECTIONS))
-        self._distributions: dict[str, Any] = {
-            name: optuna.distributions.CategoricalDistribution(alleles)
-            for name, alleles in gene_choices(within.space).items()
-        }
+        self._distributions = distributions_of(within.space)
         self._asked: dict[int, optuna.Trial] = {}
         """Trials that wait for a score, by candidate."""
         self._proposed: set[Subnet] = set()
@@ -99,11 +105,6 @@ class Generations:
     def genes(self, candidate: Candidate) -> dict[str, Any]:
         """What a candidate that waits for its score was made of."""
         return dict(self._asked[candidate.number].params)
-
-    @property
-    def distributions(self) -> dict[str, Any]:
-        """Every gene's alleles, in Optuna's words."""
-        return self._distributions
 
     def _judged(self, number: int, subnet: Subnet) -> Candidate:
         costs = self._within.budget.cost_of(self._within.space, subnet)

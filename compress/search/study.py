@@ -72,9 +72,8 @@ def run_search(
     _check_ranges(num_trials=(num_trials, 1), population=(population, 2), seed=(seed, 0))
     report = feasibility(space, budget)
     with _optuna():
-        from .generations import Generations
+        from .generations import Generations, distributions_of
         from .store import open_store
-    generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
     asked = _choices(space) | {
         "budget": budget.limits,
         "seed": seed,
@@ -83,9 +82,10 @@ def run_search(
         "scored_on": scored_on,
     }
     opened = open_store(
-        str(storage), asked=asked, distributions=generations.distributions, resume=resume
+        str(storage), asked=asked, distributions=distributions_of(space), resume=resume
     )
     with opened as store, beside or nullcontext():
+        generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
         while generations.num_scored < min(num_trials, report.num_within):
             generation = generations.propose(num_trials - generations.num_scored)
             work = _Work(generations, store, budget, score, on_trial)

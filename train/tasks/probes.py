@@ -75,8 +75,8 @@ def patch_states(encoder: PatchEncoder, *, apart: bool = False) -> Extractor:
         patches = states[:, :, int(config.cls_token) :]
         columns = patches.unflatten(2, (-1, config.patches_per_column))
         columns = columns.flatten(3) if apart else columns.mean(3)
-        repeated: Tensor = columns.repeat_interleave(config.patch_frames // 2, dim=2)
-        return repeated
+        frames: Tensor = columns.repeat_interleave(config.patch_frames // 2, dim=2)
+        return frames
 
     return extract
 

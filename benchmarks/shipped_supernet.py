@@ -2,8 +2,8 @@
 
     python benchmarks/shipped_supernet.py --data ../shared/data/speech_commands
 
-A HuBERT teacher of hubert-tiny, then both stages of lighthubert-tiny, longer than their recipes: about
-half an hour on one core, resumable. Tensors are stored in float16.
+A HuBERT teacher of hubert-tiny, then both stages of lighthubert-tiny, longer than their recipes:
+about half an hour on one core, resumable. Tensors are stored in float16.
 """
 
 import argparse

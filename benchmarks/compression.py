@@ -86,17 +86,18 @@ def tasks(data: Path, runs: Path) -> list[Task]:
     made = [Task("teacher", train_teacher, (data,)), Task("mae", train_mae, (data,))]
     for seed in SEEDS:
         made += supernet_tasks("main", data, runs, seed)
-        made += trust_tasks(data, runs, seed)
+        made += budget_tasks(data, runs, seed)
     for seed in SEEDS:
         made += supernet_tasks("conv", data, runs, seed)
         made += macs_tasks(data, runs, seed)
         made += dmae_tasks(data, runs, seed)
-    for variant in ("one-stage", "raw-targets", "all-frames"):
+    for seed in SEEDS:
+        made += variant_tasks("one-stage", data, runs, seed)
+    for seed in SEEDS:
+        made += trust_tasks(data, runs, seed)
+    for variant in ("raw-targets", "all-frames"):
         for seed in SEEDS:
-            made += supernet_tasks(variant, data, runs, seed)
-            name = f"seed{seed}/variant-{variant}"
-            asked = (data, supernet_of(runs, variant, seed), uniform_subnet(), seed)
-            made.append(Task(name, tune_subnet, asked, (f"seed{seed}/supernet-{variant}",)))
+            made += variant_tasks(variant, data, runs, seed)
     return made
 
 
@@ -105,10 +106,31 @@ def supernet_tasks(variant: str, data: Path, runs: Path, seed: int) -> list[Task
     return [Task(f"seed{seed}/supernet-{variant}", train_supernet, asked, ("teacher",))]
 
 
+def variant_tasks(variant: str, data: Path, runs: Path, seed: int) -> list[Task]:
+    """A supernet that was trained otherwise, and what one subnet of it comes to."""
+    asked = (data, supernet_of(runs, variant, seed), uniform_subnet(), seed)
+    name, needs = f"seed{seed}/variant-{variant}", (f"seed{seed}/supernet-{variant}",)
+    return [
+        *supernet_tasks(variant, data, runs, seed),
+        Task(name, tune_subnet, asked, needs),
+    ]
+
+
 def trust_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
-    """Scores against outcomes, and the winner against what else fits its budget."""
+    """Scores of subnets, and what becomes of them."""
     supernet, needs = supernet_of(runs, "main", seed), (f"seed{seed}/supernet-main",)
     chosen = drawn(seed)
+    made = [Task(f"seed{seed}/scores", score_subnets, (data, supernet, chosen, seed), needs)]
+    made += [
+        Task(f"seed{seed}/subnet{number:02}", tune_subnet, (data, supernet, subnet, seed), needs)
+        for number, subnet in enumerate(chosen)
+    ]
+    return made
+
+
+def budget_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
+    """The winner against what else fits its budget."""
+    supernet, needs = supernet_of(runs, "main", seed), (f"seed{seed}/supernet-main",)
     found = f"seed{seed}/search"
     asked = {"target_params": TARGET_PARAMS, **SEARCH}
     made = [Task(found, run_search, (data, supernet, asked, seed), needs)]
@@ -143,11 +165,6 @@ def trust_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
     made += [
         Task(f"seed{seed}/tuned-random{number}", tune_subnet, (data, supernet, subnet, seed), needs)
         for number, subnet in enumerate(random_subnets(seed))
-    ]
-    made.append(Task(f"seed{seed}/scores", score_subnets, (data, supernet, chosen, seed), needs))
-    made += [
-        Task(f"seed{seed}/subnet{number:02}", tune_subnet, (data, supernet, subnet, seed), needs)
-        for number, subnet in enumerate(chosen)
     ]
     return made
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import CompressError
+from . import CallError
 from .cost import Cost, macs, params, size, total
 from .spaces import Space
 from .subnet import Subnet
@@ -40,12 +40,12 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not self.limits:
-            raise CompressError(f"a search needs a budget: give {', '.join(FLAGS.values())}")
+            raise CallError(f"a search needs a budget: give {', '.join(FLAGS.values())}")
         for name, limit in self.limits.items():
             if limit < 1:
-                raise CompressError(f"{FLAGS[name]} must be positive, got {limit}")
+                raise CallError(f"{FLAGS[name]} must be positive, got {limit}")
         if self.latency_ns is not None and self.device is None:
-            raise CompressError(
+            raise CallError(
                 "--latency-ms needs --device TABLE, which `python -m runtime bench` writes on the "
                 "device (compress blocks makes what it measures)"
             )

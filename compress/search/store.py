@@ -86,8 +86,6 @@ def open_store(
     path = None if "://" in storage else Path(storage)
     if path is not None:
         _make_room(path, resume=resume)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     opened: BaseStorage | None = None
     try:
         try:
@@ -110,7 +108,6 @@ def open_store(
         if isinstance(opened, RDBStorage):
             opened.remove_session()
             opened.engine.dispose()
-        optuna.logging.set_verbosity(verbosity)
 
 
 _IS_THERE = "{} holds a search already; add --resume to go on with it, or choose another --out"

@@ -4,7 +4,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,6 @@ def run_search(
     with _optuna():
         from .generations import Generations
         from .store import open_store
-    generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
     asked = _choices(space) | {
         "budget": budget.limits,
         "seed": seed,
@@ -82,10 +81,15 @@ def run_search(
         "front": front,
         "scored_on": scored_on,
     }
-    opened = open_store(
-        str(storage), asked=asked, distributions=generations.distributions, resume=resume
-    )
-    with opened as store, beside or nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
+        store = stack.enter_context(
+            open_store(
+                str(storage), asked=asked, distributions=generations.distributions, resume=resume
+            )
+        )
+        stack.enter_context(beside or nullcontext())
         while generations.num_scored < min(num_trials, report.num_within):
             generation = generations.propose(num_trials - generations.num_scored)
             work = _Work(generations, store, budget, score, on_trial)
@@ -145,6 +149,19 @@ def _optuna() -> Iterator[None]:
             f"the search needs {error.name}, which is not installed: "
             f"pip install 'otolite[compress]'"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna tells of studies that nobody here has heard of."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _choices(space: Space) -> dict[str, Any]:

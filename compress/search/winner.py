@@ -26,7 +26,7 @@ from .config import SearchConfig
 from .helpers import helpers
 from .measure import measured
 from .origins import Origin, origin_of
-from .polish import polish
+from .polish import check_origin, polish
 from .scorers import Scorer, Setting, build_scorer
 from .study import run_search
 
@@ -124,6 +124,8 @@ class _Task:
 
 def _prepared(config: SearchConfig, places: Places) -> _Task:
     origin = origin_of(places.supernet, places.teacher)
+    if config.polish_updates:
+        check_origin(origin)
     supernet = load_supernet(origin.checkpoint)
     device = None if places.device is None else DeviceTable.read(places.device)
     budget = config.budget(supernet.space, device)

@@ -265,20 +265,24 @@ def report(results: list[Result], options: argparse.Namespace) -> str:
 PROSE = """# Scoring candidates: with what they share against each alone
 
 Made by `python benchmarks/scoring.py {flags} --write`.
-Scorer `distillation`; {audio}, {weights}, {threads} thread(s), batches of {batch}; torch {torch}, {machine}.
-The aim is {least} times as fast.
+Scorer `distillation`; {audio}, {weights}, {threads} thread(s), batches of {batch};
+torch {torch}, {machine}. The aim is {least} times as fast.
 
 {head}
 {rows}
 
 Alone: for every candidate the clips are read, the teacher runs on the raw audio, and so does the
 candidate, in place in the supernet. Shared: the teacher ran once, and a candidate starts where it
-parts from those before: after the extractor's layers, the positions or the transformer's layers that
-have the same beginning. The two sides take turns candidate by candidate, and each score is equal to
-the last bit. Candidates are those that a search in generations of 16 proposes under a budget of half
-of the range of parameters, or a uniform sample of what fits that budget. The ratio is of the
-processor's time, by candidate, its quartiles in brackets; the last column is of all candidates
-together, with the making of targets on the shared side.
+parts from those before: after the layers of the extractor, the positions or the layers of the
+transformer up to which another was alike. The two sides take turns candidate by candidate, and each
+score is equal to the last bit. Candidates are those that a search in generations of 16 proposes
+under a budget of half of the range of parameters, or a uniform sample of what fits that budget. The
+ratio is of the processor's time, by candidate, its quartiles in brackets; the last column is of all
+candidates together, with the making of targets on the shared side. The teacher of the first two
+spaces has the sizes of hubert-tiny, that of the others those of HuBERT Base.
+
+Where the extractor is elastic too, candidates seldom have more than its first layers in common, and
+each runs the rest itself.
 """
 
 HEAD = (

@@ -136,6 +136,13 @@ def _make_room(path: Path, *, resume: bool) -> None:
 def _storage(storage: str) -> BaseStorage:
     if storage.endswith(".log"):
         return JournalStorage(JournalFileBackend(storage))
+    try:
+        return _database(storage)
+    except SQLAlchemyError:  # another worker may have made the same tables at the same moment
+        return _database(storage)
+
+
+def _database(storage: str) -> RDBStorage:
     if "://" in storage:
         return RDBStorage(storage)
     return RDBStorage(

@@ -85,7 +85,9 @@ def search(config: SearchConfig, places: Places, *, resume: bool, workers: int =
     scorer = _scorer(config, places, task)
     run.start(places.out, config, resume=resume, **task.made_from)
     beside = helpers(workers - 1, config, places)
-    result = _run(config, places, task, scorer, resume=resume, beside=beside)
+    # A study in a folder that was free until now is that of workers who have joined already.
+    joined = places.storage is None
+    result = _run(config, places, task, scorer, resume=resume or joined, beside=beside)
     return _finished(config, places, task, result)
 
 

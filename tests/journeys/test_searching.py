@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from compress.cost.latency import definition, space_blocks
 from compress.spaces import get_space
@@ -239,3 +240,38 @@ def test_the_winner_is_timed_over_the_window_of_the_devices_table(journey, call,
     found = json.loads(answer.out)
     assert found["predicted"]["latency_ns"] <= 22_500_000
     assert found["measured"]["window_samples"] == 8_000
+
+
+def test_a_polished_winner_keeps_both_limits_as_it_was_measured(journey, call, tmp_path):
+    limits = ["--target-macs", "50M", "--size-mb", "1.6"]
+    out = tmp_path / "search"
+    words = asked(journey, out, *limits, "--polish-updates", 4, num_trials=3)
+    found = json.loads(call("search", *words, "--json").out)
+    predicted, measured = found["predicted"], found["measured"]
+    assert predicted["params"] <= 400_000
+    assert predicted["macs"] <= 50_000_000
+    assert measured["size_bytes"] <= predicted["size_bytes"] <= 1_600_000
+    space = get_space(found["winner"]["space"])
+    uncut_mask = space.supernet.embed_dim - found["winner"]["embed_dim"]
+    assert measured["params"] == predicted["params"] - uncut_mask
+    polished = found["fine_tuned"]
+    assert polished["updates"] == 4
+    assert polished["score_before"] == found["score"]
+    assert polished["score_after"] != found["score"]
+    # The same winner as it was cut has other weights.
+    cut = json.loads(
+        call("search", *asked(journey, tmp_path / "cut", *limits, num_trials=3), "--json").out
+    )
+    assert (cut["winner"], cut["score"], cut["fine_tuned"]) == (
+        found["winner"], found["score"], "no",
+    )  # fmt: skip
+    assert load_file(out / "model" / "model.safetensors").keys() == (
+        load_file(tmp_path / "cut" / "model" / "model.safetensors").keys()
+    )
+    assert digest(out / "model") != digest(tmp_path / "cut" / "model")
+    assert not list(out.rglob("last.ckpt"))
+    again = call("search", *words, "--resume", "--json")
+    assert json.loads(again.out) == found
+    feasibility = json.loads((out / "search.json").read_text())["feasibility"]
+    assert set(feasibility["within_each"]) == {"params", "macs", "size_bytes"}
+    assert feasibility["within"] <= min(feasibility["within_each"].values())

@@ -31,8 +31,7 @@ def package(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(shipped, "files", lambda name: tmp_path / "package")
     monkeypatch.setenv("OTOLITE_CACHE", str(tmp_path / "cache"))
-    few = {"clips_per_keyword": 10, "clips_unknown": 10, "clips_silence": 10}
-    monkeypatch.setattr(defaults, "_CLIPS", few)
+    monkeypatch.setattr(defaults, "_CLIPS", (10, 10, 10))
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)

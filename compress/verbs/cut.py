@@ -17,8 +17,9 @@ def cut(
     supernet: Annotated[
         str,
         typer.Argument(
-            help="Run folder or checkpoint of a supernet, or a published one: lighthubert-base, "
-            "lighthubert-small or lighthubert-stage1 (downloaded once, 381 MB)."
+            help="Run folder or checkpoint of a supernet, or a name: otolite-tiny, which ships "
+            "with the package, or a published one, lighthubert-base, lighthubert-small or "
+            "lighthubert-stage1 (downloaded once, 381 MB)."
         ),
     ],
     subnet: Annotated[

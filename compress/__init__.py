@@ -5,8 +5,12 @@ class CompressError(Exception):
     """A fault a user can act on: the message names the value, the rule and the way out."""
 
 
+class CallError(CompressError):
+    """What was asked makes no sense, whatever lies on the disk: a wrong call."""
+
+
 class BudgetError(CompressError):
     """No subnet fits the limits that were given."""
 
 
-__all__ = ["BudgetError", "CompressError"]
+__all__ = ["BudgetError", "CallError", "CompressError"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import CompressError
+from . import CallError
 from .cost import Cost, macs, params, size, total
 from .spaces import Space
 from .subnet import Subnet
@@ -39,16 +39,7 @@ class Budget:
     """Latency of a subnet on a device, from its table; None: unknown."""
 
     def __post_init__(self) -> None:
-        if not self.limits:
-            raise CompressError(f"a search needs a budget: give {', '.join(FLAGS.values())}")
-        for name, limit in self.limits.items():
-            if limit < 1:
-                raise CompressError(f"{FLAGS[name]} must be positive, got {limit}")
-        if self.latency_ns is not None and self.device is None:
-            raise CompressError(
-                "--latency-ms needs --device TABLE, which `python -m runtime bench` writes on the "
-                "device (compress blocks makes what it measures)"
-            )
+        check_limits(self.limits, has_device=self.device is not None)
 
     @property
     def limits(self) -> dict[str, int]:
@@ -81,6 +72,28 @@ class Budget:
     def use(self, costs: Mapping[str, int]) -> float:
         """How much of the tightest limit these costs take; 1.0 is all of it."""
         return max(costs[name] / limit for name, limit in self.limits.items())
+
+
+def check_limits(limits: Mapping[str, int], *, has_device: bool) -> None:
+    """Refuse what is no budget in any space.
+
+    Args:
+        limits: by the cost's name.
+        has_device: whether a device's table is given.
+
+    Raises:
+        CallError: there is none, one is not positive, or latency without a table.
+    """
+    if not limits:
+        raise CallError(f"a search needs a budget: give {', '.join(FLAGS.values())}")
+    for name, limit in limits.items():
+        if limit < 1:
+            raise CallError(f"{FLAGS[name]} must be positive, got {limit}")
+    if LATENCY in limits and not has_device:
+        raise CallError(
+            "--latency-ms needs --device TABLE, which `python -m runtime bench` writes on the "
+            "device (compress blocks makes what it measures)"
+        )
 
 
 def amount(name: str, value: int) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import CompressError
+from . import CallError, CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, Tflops, posterior
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
@@ -100,7 +100,7 @@ def _wrong_calls() -> tuple[type[Exception], ...]:
     """Faults of the call; asked for only where one is in flight, like `_faults`."""
     from train import RecipeError
 
-    return (RecipeError,)
+    return CallError, RecipeError
 
 
 def _faults() -> tuple[type[Exception], ...]:
@@ -195,6 +195,9 @@ def distill(
     model = run(asked, checkpoint_in(teacher), data, out, resume=resume, init=start)
     if rank() == 0:
         show({"supernet": str(model)}, as_json)
+
+
+app.command("search", epilog=search.EXAMPLE)(search.search)  # in its place: --help lists the way
 
 
 @app.command(
@@ -368,7 +371,6 @@ def demo(
     run_demo(out, data=data, seed=seed, tell=typer.echo)
 
 
-app.command("search", epilog=search.EXAMPLE)(search.search)
 app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("cut", epilog=cut.EXAMPLE)(cut.cut)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from train import RecipeError
 from train.nearest import nearest
 
-from . import CompressError
 from .budget import Budget
 from .cost.params import params
 from .feasible import feasibility
-from .folders import checkpoint_in, recipe_folder
+from .folders import recipe_folder
 from .spaces import get_space, space_names
 from .subnet import Subnet
 
@@ -36,7 +35,7 @@ _PACKAGES = {
 
 def reachable(
     space_name: str | None,
-    supernet: Path | None,
+    supernet: str | None,
     device: Path | None,
     **limits: int | None,
 ) -> dict[str, Any]:
@@ -44,14 +43,13 @@ def reachable(
 
     Raises:
         BudgetError: nothing fits.
-        CompressError: neither a space nor a supernet was named, or no limit.
+        CompressError: there is no such space or supernet, or no limit.
     """
     if space_name is None:
-        if supernet is None:
-            raise CompressError("a dry run needs --space NAME or a SUPERNET (compress recipes)")
-        from train.models.checkpoints import load_config
+        from .published import space_of
+        from .shipped import SHIPPED
 
-        space_name = str(load_config(checkpoint_in(supernet), "supernet")["space"])
+        space_name = space_of(supernet or SHIPPED[0])
     space, table = get_space(space_name), None
     if device is not None:
         from .cost.latency import DeviceTable

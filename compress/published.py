@@ -14,6 +14,7 @@ from train.nearest import nearest
 from . import CompressError
 from .folders import checkpoint_in
 from .importing import import_supernet, save_imported_supernet
+from .shipped import SHIPPED, shipped
 from .supernet import FAMILY
 
 _log = logging.getLogger(__name__)
@@ -69,19 +70,20 @@ PUBLISHED = {
 
 
 def find_supernet(text: str) -> Path:
-    """The checkpoint folder of a supernet.
+    """The folder of a supernet.
 
     Args:
-        text: a run folder or checkpoint, or the name of a published supernet, which is downloaded
-            where it is not in the cache.
+        text: a run folder or checkpoint, which is returned as it is; or the name of a supernet that
+            ships with the package, or of a published one, which is downloaded where it is not in
+            the cache.
 
     Raises:
-        CompressError: neither a folder nor a name, or it cannot be downloaded.
+        CompressError: neither a folder nor a name, or it cannot be had.
     """
     if Path(text).is_dir():
-        return checkpoint_in(Path(text))
+        return Path(text)
     _check_name(text)
-    return published(text)
+    return shipped(text) if text in SHIPPED else published(text)
 
 
 def space_of(text: str) -> str:
@@ -91,10 +93,10 @@ def space_of(text: str) -> str:
         CompressError: neither a folder nor a name.
         TrainError: the folder holds no supernet.
     """
-    if Path(text).is_dir():
-        return str(load_config(checkpoint_in(Path(text)), FAMILY, "space")["space"])
-    _check_name(text)
-    return PUBLISHED[text].space
+    if text in PUBLISHED and not Path(text).is_dir():
+        return PUBLISHED[text].space
+    folder = checkpoint_in(find_supernet(text))
+    return str(load_config(folder, FAMILY, "space")["space"])
 
 
 def published(name: str, *, progress: bool = True) -> Path:
@@ -144,8 +146,8 @@ def published(name: str, *, progress: bool = True) -> Path:
 
 
 def _check_name(text: str) -> None:
-    if text not in PUBLISHED:
+    names = (*SHIPPED, *PUBLISHED)
+    if text not in names:
         raise CompressError(
-            f"{text} is neither a folder nor the name of a published supernet: "
-            f"{nearest(text, PUBLISHED)}"
+            f"{text} is neither a folder nor the name of a supernet: {nearest(text, names)}"
         )

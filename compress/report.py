@@ -44,7 +44,9 @@ def _megabytes(size_bytes: float) -> str:
 _COSTS = {
     "params": _Cost("parameters", "params", lambda value: short_count(value, 4)),
     "macs": _Cost("MACs per second of audio", "MACs", lambda value: short_count(value, 4)),
-    "latency_ns": _Cost("latency per second of audio", "", lambda value: f"{value / 1e6:.4g} ms"),
+    "latency_ns": _Cost(
+        "latency of the device's window", "", lambda value: f"{value / 1e6:.4g} ms"
+    ),
     "size_bytes": _Cost("file size", "", _megabytes),
 }
 _LEGEND: tuple[tuple[Mark, str], ...] = (

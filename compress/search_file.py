@@ -16,7 +16,8 @@ SEARCH = "search.json"
 SCHEMA = 1
 
 COSTS = ("params", "macs", "latency_ns", "size_bytes")
-"""Costs that a search may know and limit; MACs and latency are of a second of audio."""
+"""Costs that a search may know and limit; MACs are of a second of audio, latency of the device
+table's window."""
 
 
 @dataclass(frozen=True, kw_only=True)

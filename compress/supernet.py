@@ -68,9 +68,12 @@ class Supernet(nn.Module):
         dense.layer_draws = self.encoder.layer_draws
         return dense
 
-    def predict(self, output: EncoderOutput) -> Tensor:
-        """The teacher's targets as the subnet sees them: (batch, frames, target_dim)."""
-        hidden = output.output
+    def predict(self, hidden: Tensor) -> Tensor:
+        """The teacher's targets as a subnet sees them: (batch, frames, target_dim).
+
+        Args:
+            hidden: (batch, frames, embed_dim), the subnet's last hidden state.
+        """
         return hidden @ self.head.weight[:, : hidden.shape[-1]].T
 
     def slices(self, subnet: Subnet) -> dict[str, Tensor]:

@@ -169,7 +169,7 @@ def distillation_loss(
 ) -> Tensor:
     """L1 between a subnet's prediction and the target, per counted frame and channel."""
     output = supernet(subnet, batch.waveform, batch.lengths, frame_mask)
-    predicted = supernet.predict(output)
+    predicted = supernet.predict(output.output)
     return distillation_error(predicted, target, frame_mask, output.padding_mask, frames)
 
 

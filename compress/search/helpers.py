@@ -3,8 +3,10 @@
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from .. import CompressError
@@ -57,6 +59,7 @@ def _help(config: "SearchConfig", places: "Places", threads: int) -> None:
 
     from .winner import join
 
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         join(config, places)
@@ -64,3 +67,14 @@ def _help(config: "SearchConfig", places: "Places", threads: int) -> None:
         _log.warning("a helper stopped, the search goes on without it: %s", fault)
     except KeyboardInterrupt:  # the search itself says that it was interrupted
         return
+
+
+def _end_with_the_search() -> None:
+    """Where the search was killed it could not end its helpers; they would go on to the last score.
+
+    At once, whatever is being done: a store bears it.
+    """
+    search = multiprocessing.parent_process()
+    assert search is not None, "helpers are started by a search"
+    wait([search.sentinel])
+    os._exit(1)

@@ -31,6 +31,19 @@ class OneSubnet(LightHubert):
         return (self.subnet,)
 
 
+def check_origin(origin: Origin) -> None:
+    """Make sure that there is something to polish with.
+
+    Raises:
+        SearchError: the supernet comes without a teacher or without its recipe.
+    """
+    if origin.recipe is None or origin.teacher is None:
+        raise SearchError(
+            "polishing the winner needs a supernet that comes with its run of compress distill and "
+            "its teacher; set --polish-updates 0, or name that run"
+        )
+
+
 def polish(
     supernet: Supernet,
     subnet: Subnet,
@@ -46,21 +59,15 @@ def polish(
     Args:
         supernet: holds the subnet; its weights change.
         subnet: what is trained.
-        origin: recipe and teacher of the supernet.
+        origin: recipe and teacher of the supernet, both there.
         data: a corpus; its train partition is used.
         folder: state to resume from while it lasts.
         updates: optimizer steps; the rate warms up over a tenth of them at most, then falls.
         seed: of batches, masks and dropout.
-
-    Raises:
-        SearchError: there is no teacher or no recipe to polish with.
     """
     recipe = origin.recipe
-    if recipe is None or origin.teacher is None:
-        raise SearchError(
-            "polishing the winner needs a supernet that comes with its run of compress distill and "
-            "its teacher; set --polish-updates 0"
-        )
+    assert recipe is not None, "check_origin was asked first"
+    assert origin.teacher is not None, "check_origin was asked first"
     targets = origin.targets
     objective = OneSubnet(
         subnet,

@@ -8,11 +8,9 @@ from typing import Any
 
 from runtime.atomic import replacing_file
 
+from ..search_file import SCHEMA, SEARCH
 from ..subnet import Subnet
 from .candidates import Candidate, SearchResult
-
-FILE = "search.json"
-_SCHEMA = 1
 
 
 def record(result: SearchResult, *, winner: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def record(result: SearchResult, *, winner: Mapping[str, Any], **asked: Any) -> 
     found = result.feasibility
     best = result.best
     return {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
         "space": found.space,
         "budgets": found.limits,
         **asked,
@@ -56,7 +54,7 @@ def plain(subnet: Subnet) -> dict[str, Any]:
 
 def write(folder: Path, search: Mapping[str, Any]) -> None:
     """Write a search's record into its folder, whole or not at all."""
-    with replacing_file(folder / FILE) as temporary:
+    with replacing_file(folder / SEARCH) as temporary:
         temporary.write_text(json.dumps(search, indent=1) + "\n", encoding="utf-8")
 
 

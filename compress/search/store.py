@@ -86,8 +86,6 @@ def open_store(
     path = None if "://" in storage else Path(storage)
     if path is not None:
         _make_room(path, resume=resume)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     opened: BaseStorage | None = None
     try:
         try:
@@ -110,7 +108,6 @@ def open_store(
         if isinstance(opened, RDBStorage):
             opened.remove_session()
             opened.engine.dispose()
-        optuna.logging.set_verbosity(verbosity)
 
 
 _IS_THERE = "{} holds a search already; add --resume to go on with it, or choose another --out"
@@ -139,6 +136,13 @@ def _make_room(path: Path, *, resume: bool) -> None:
 def _storage(storage: str) -> BaseStorage:
     if storage.endswith(".log"):
         return JournalStorage(JournalFileBackend(storage))
+    try:
+        return _database(storage)
+    except SQLAlchemyError:  # another worker may have made the same tables at the same moment
+        return _database(storage)
+
+
+def _database(storage: str) -> RDBStorage:
     if "://" in storage:
         return RDBStorage(storage)
     return RDBStorage(

@@ -84,7 +84,7 @@ def run_search(
     opened = open_store(
         str(storage), asked=asked, distributions=distributions_of(space), resume=resume
     )
-    with opened as store, beside or nullcontext():
+    with _quiet(), opened as store, beside or nullcontext():
         generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
         while generations.num_scored < min(num_trials, report.num_within):
             generation = generations.propose(num_trials - generations.num_scored)
@@ -145,6 +145,19 @@ def _optuna() -> Iterator[None]:
             f"the search needs {error.name}, which is not installed: "
             f"pip install 'otolite[compress]'"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna tells of studies that nobody here has heard of."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _choices(space: Space) -> dict[str, Any]:

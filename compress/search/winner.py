@@ -26,7 +26,7 @@ from .config import SearchConfig
 from .helpers import helpers
 from .measure import measured
 from .origins import Origin, origin_of
-from .polish import polish
+from .polish import check_origin, polish
 from .scorers import Scorer, Setting, build_scorer
 from .study import run_search
 
@@ -85,7 +85,9 @@ def search(config: SearchConfig, places: Places, *, resume: bool, workers: int =
     scorer = _scorer(config, places, task)
     run.start(places.out, config, resume=resume, **task.made_from)
     beside = helpers(workers - 1, config, places)
-    result = _run(config, places, task, scorer, resume=resume, beside=beside)
+    # A study in a folder that was free until now is that of workers who have joined already.
+    joined = places.storage is None
+    result = _run(config, places, task, scorer, resume=resume or joined, beside=beside)
     return _finished(config, places, task, result)
 
 
@@ -124,6 +126,8 @@ class _Task:
 
 def _prepared(config: SearchConfig, places: Places) -> _Task:
     origin = origin_of(places.supernet, places.teacher)
+    if config.polish_updates:
+        check_origin(origin)
     supernet = load_supernet(origin.checkpoint)
     device = None if places.device is None else DeviceTable.read(places.device)
     budget = config.budget(supernet.space, device)

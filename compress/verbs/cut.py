@@ -17,8 +17,9 @@ def cut(
     supernet: Annotated[
         str,
         typer.Argument(
-            help="Run folder or checkpoint of a supernet, or a published one: lighthubert-base, "
-            "lighthubert-small or lighthubert-stage1 (downloaded once, 381 MB)."
+            help="Run folder or checkpoint of a supernet, or a name: otolite-tiny, which ships "
+            "with the package, or a published one, lighthubert-base, lighthubert-small or "
+            "lighthubert-stage1 (downloaded once, 381 MB)."
         ),
     ],
     subnet: Annotated[
@@ -51,7 +52,7 @@ def cut(
         uncut_mask = space.supernet.embed_dim - chosen.embed_dim
         rows["params"] = params(space, chosen) - uncut_mask
     else:
-        rows["params"] = cut_out(find_supernet(supernet), chosen, out)
+        rows["params"] = cut_out(checkpoint_in(find_supernet(supernet)), chosen, out)
     rows["gmacs_per_second_of_audio"] = round(macs(space.config(chosen)).total / 1e9, 3)
     rows["checkpoint"] = f"{out} would be written" if dry_run else str(out)
     show(rows, as_json)

@@ -7,14 +7,23 @@ import typer
 
 from ..flags import DryRun, Json, Resume, count, milliseconds
 from ..printing import show
+from ..search_file import SEARCH
 
-EXAMPLE = "Example: compress search --space lighthubert-small --target-params 30M --dry-run"
+EXAMPLE = "Example: compress search runs/supernet --target-params 500k --data recordings/"
 
 
 def search(
     supernet: Annotated[
-        Path | None,
-        typer.Argument(help="Run folder of compress distill, or a supernet's checkpoint."),
+        str | None,
+        typer.Argument(
+            help="Run folder of compress distill, a supernet's checkpoint, or a name: "
+            "otolite-tiny, which ships with the package and is taken where none is given, or a "
+            "published one such as lighthubert-small (downloaded once, 381 MB)."
+        ),
+    ] = None,
+    supernet_too: Annotated[
+        str | None,
+        typer.Option("--supernet", metavar="SUPERNET", help="Another way to give SUPERNET."),
     ] = None,
     target_params: Annotated[
         int | None,
@@ -44,8 +53,19 @@ def search(
     space: Annotated[
         str | None, typer.Option(help="With --dry-run: the space to look into; no supernet needed.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Corpus; its valid partition scores.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make or to go on in.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Corpus; its valid partition scores. Without it, a little speech by espeak-ng."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder to make or to go on in; without it, runs/search-30M or what the "
+            "budget is."
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option(help="What the supernet was distilled from; its run knows it otherwise."),
@@ -83,35 +103,42 @@ def search(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Find the best subnet within a budget and cut it out as a dense model.
+    """Find the best subnet within a budget, cut it out as a dense model, and measure it.
 
     Give one limit or several: --target-params, --target-macs, --size-mb, --latency-ms.
     """
+    if supernet is not None and supernet_too is not None:
+        raise typer.BadParameter(
+            f"SUPERNET {supernet} and --supernet {supernet_too} are two; give one"
+        )
+    supernet = supernet or supernet_too
+    if space is not None and (supernet is not None or not dry_run):
+        raise typer.BadParameter("--space goes with --dry-run alone: a supernet knows its space")
+    from ..budget import check_limits
+
+    limits = {
+        "params": target_params,
+        "macs": target_macs,
+        "size_bytes": _in(1e6, size_mb),
+        "latency_ns": _in(1e6, latency_ms),
+    }
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    check_limits(given, has_device=device is not None)
     if dry_run:
         from ..planning import reachable
 
-        limits = {
-            "params": target_params,
-            "macs": target_macs,
-            "size_bytes": _size(size_mb),
-            "latency_ns": _latency(latency_ms),
-        }
         show(reachable(space, supernet, device, **limits), as_json)
         return
-    if supernet is None or data is None or out is None:
-        raise typer.BadParameter("a search needs SUPERNET, --data and --out; or ask for --dry-run")
-    if space is not None:
-        raise typer.BadParameter("--space goes with --dry-run alone: a supernet knows its space")
     from ..search.config import SearchConfig
-    from ..search.winner import Places
+    from ..search.defaults import settle, tell_next
     from ..search.winner import join as help_out
     from ..search.winner import search as run
 
     config = SearchConfig(
-        target_params=target_params,
-        target_macs=target_macs,
-        size_bytes=_size(size_mb),
-        latency_ns=_latency(latency_ms),
+        target_params=limits["params"],
+        target_macs=limits["macs"],
+        size_bytes=limits["size_bytes"],
+        latency_ns=limits["latency_ns"],
         scorer=scorer,
         front=front,
         num_trials=num_trials,
@@ -120,8 +147,14 @@ def search(
         polish_updates=polish_updates,
         seed=seed,
     )
-    places = Places(
-        supernet=supernet, data=data, out=out, teacher=teacher, device=device, storage=storage
+    places = settle(
+        config,
+        supernet=supernet,
+        data=data,
+        out=out,
+        teacher=teacher,
+        device=device,
+        storage=storage,
     )
     if join:
         show({"scored_here": help_out(config, places)}, as_json)
@@ -136,15 +169,12 @@ def search(
             "measured": best["measured"],
             "fine_tuned": best["fine_tuned"] or "no",
             "model": str(found.model),
-            "record": str(out / "search.json"),
+            "record": str(places.out / SEARCH),
         },
         as_json,
     )
+    tell_next(found, places, supernet)
 
 
-def _size(size_mb: float | None) -> int | None:
-    return None if size_mb is None else round(size_mb * 1e6)
-
-
-def _latency(latency_ms: float | None) -> int | None:
-    return None if latency_ms is None else round(latency_ms * 1e6)
+def _in(units: float, value: float | None) -> int | None:
+    return None if value is None else round(value * units)

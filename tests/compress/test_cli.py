@@ -127,10 +127,12 @@ def test_a_dry_search_counts_exactly_and_without_torch():
     assert imported.split() == ["numpy"]
     found = json.loads(text)
     assert found["subnets"] == 951_892_141_473
-    assert found["subnets_within_target"] == 634_600_506_760
-    assert found["ratio_within_target"] == 634_600_506_760 / 951_892_141_473
-    assert found["smallest_params"] == 11_449_088
-    assert found["largest_params"] == 44_398_336
+    assert found["limits"] == {"params": 30_000_000}
+    assert found["subnets_within"] == 634_600_506_760
+    assert found["subnets_within_each"] == {"params": 634_600_506_760}
+    assert found["ratio_within"] == 634_600_506_760 / 951_892_141_473
+    assert found["smallest_costs"]["params"] == 11_449_088
+    assert found["largest_costs"]["params"] == 44_398_336
     space = get_space("lighthubert-small")
     assert tuple(found["largest"]["ffn_dim"]) == space.largest().ffn_dim
     assert found["smallest"]["depth"] == 10
@@ -147,8 +149,9 @@ def test_a_target_below_the_smallest_subnet_names_it(call):
     code, out, err = call(*dry_search("1M", "lighthubert-small"))
     assert (code, out) == (1, "")
     assert err == (
-        "error: no subnet of space 'lighthubert-small' fits 1,000,000 parameters: its smallest has "
-        "11,449,088. Choose a smaller space (compress recipes) or raise --target-params.\n"
+        "error: no subnet of space 'lighthubert-small' fits 1,000,000 parameters: the least is "
+        "11,449,088 parameters. Choose a smaller space (compress recipes) or raise "
+        "--target-params.\n"
     )
 
 
@@ -166,7 +169,11 @@ def test_an_unknown_space_names_the_nearest(call):
             "expected a count such as 30M",
         ),
         ("search --space otolite-tiny --dry-run", "--target-params"),
-        ("search --target-params 30M", "a search needs SUPERNET, --data and --out"),
+        ("search s --supernet t --target-params 30M", "SUPERNET s and --supernet t are two"),
+        ("search s --data d --out o", "a search needs a budget"),
+        ("search --target-macs 0 --space otolite-tiny --dry-run", "--target-macs must be positive"),
+        ("search --latency-ms 8ms --space otolite-tiny --dry-run", "--latency-ms needs --device"),
+        ("search s --space otolite-tiny --target-params 30M --dry-run", "--space goes with"),
         ("search s --target-params 30M --data d --out o --space otolite-tiny", "--space goes with"),
         ("search s --target-params 30M --data d --out o --population 1", "--population"),
         ("search s --target-params 30M --data d --out o --seed -1", "--seed"),

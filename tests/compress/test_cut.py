@@ -128,7 +128,7 @@ def test_bad_input_gives_a_line_and_leaves_nothing(dry, run, call, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for supernet, subnet, out, said in (
-        ("runs/absent", "smallest", "cut", "neither a folder nor the name of a published"),
+        ("runs/absent", "smallest", "cut", "neither a folder nor the name of a supernet"),
         ("lighthubert-smal", "smallest", "cut", "did you mean 'lighthubert-small'"),
         (tmp_path / "mine", "smallest", "cut", "is not a checkpoint"),
         (run[1], "a_small", "cut", "'lighthubert-small', not 'otolite-tiny'"),

@@ -195,7 +195,7 @@ def test_a_distillation_starts_from_another_spaces_supernet_of_the_same_sizes(
 def test_a_supernet_of_other_sizes_is_no_start_and_leaves_no_run(corpus, teacher, tmp_path):
     with seeded(0):
         other = Supernet(get_space("test-tiny"), 9)
-    save_supernet(tmp_path / "other", other, teacher="")
+    save_supernet(tmp_path / "other", other, provenance={})
     with pytest.raises(CompressError, match=r"teacher of width 9.* is 12 wide"):
         distill(RECIPE, teacher, corpus, tmp_path / "run", resume=False, init=tmp_path / "other")
     assert not (tmp_path / "run").exists()

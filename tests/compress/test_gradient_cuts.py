@@ -51,7 +51,7 @@ def test_gradients_of_a_subnet_are_zero_outside_of_its_slice(depth):
         space=space.name, embed_dim=4, num_heads=(1, 2, 1)[:depth], ffn_dim=(4, 10, 6)[:depth]
     )
     output = supernet(subnet, waveform)
-    prediction = supernet.predict(output)
+    prediction = supernet.predict(output.output)
     counted = torch.ones(prediction.shape[:2], dtype=torch.bool)
     counted_l1(prediction, torch.zeros_like(prediction), counted).backward()
     inside = {name: torch.zeros_like(w) for name, w in supernet.encoder.named_parameters()}

@@ -117,33 +117,52 @@ def valid(recordings):
 @given(
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=6),
     most=st.sampled_from([0, 20_000, 10**9]),
+    hides=st.booleans(),
+    pre_norm=st.booleans(),
 )
-def test_shared_features_are_those_of_each_subnet_alone_bit_for_bit(recordings, seeds, most):
-    supernet = randomized(Supernet(ELASTIC, 12), 2).eval()
-    shared = SharedFeatures(supernet, valid(recordings), most_bytes=most)
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        subnet = ELASTIC.sample(rng)
-        for index, batch in enumerate(shared.batches):
-            mask = torch.from_numpy(student_mask(batch, supernet, TARGETS.mask, rng))
-            with torch.no_grad():
-                alone = supernet(subnet, batch.waveform, batch.lengths, mask)
-            together = shared.encode(subnet, index, mask)
-            for mine, wanted in zip(together.hidden_states, alone.hidden_states, strict=True):
-                assert torch.equal(mine, wanted)
-
-
-def test_the_part_of_the_extractor_that_was_run_before_is_not_run_again(recordings):
-    supernet = randomized(Supernet(ELASTIC, 12), 2).eval()
-    shared = SharedFeatures(supernet, valid(recordings))
-    runs = []
-    wiring = supernet.wiring(ELASTIC.largest(), supernet.slices(ELASTIC.largest()))
-    handles = [
-        block.register_forward_hook(lambda *_args, layer=layer: runs.append(layer))
-        for layer, block in enumerate(wiring.feature_extractor)
+def test_shared_features_are_those_of_each_subnet_alone_bit_for_bit(
+    recordings, seeds, most, hides, pre_norm
+):
+    space = replace(ELASTIC, supernet=replace(CONFIG, pre_norm=pre_norm))
+    supernet = randomized(Supernet(space, 12), 2).eval()
+    batches, rng = valid(recordings), np.random.default_rng(0)
+    masks = [
+        torch.from_numpy(student_mask(batch, supernet, TARGETS.mask, rng)) for batch in batches
     ]
-    for channels, wanted in (((6, 6), [0, 1]), ((6, 4), [1]), ((6, 6), []), ((3, 6), [0, 1])):
-        shared.encode(replace(ELASTIC.largest(), conv_channels=channels), 0)
+    shared = SharedFeatures(supernet, batches, masks if hides else None, most_bytes=most)
+    for seed in seeds:
+        subnet = ELASTIC.sample(np.random.default_rng(seed))
+        for batch, mask, together in zip(batches, masks, shared.encode(subnet), strict=True):
+            shown = mask if hides else None
+            with torch.no_grad():
+                alone = supernet(subnet, batch.waveform, batch.lengths, shown)
+            assert torch.equal(together.output, alone.output)
+            assert torch.equal(together.padding_mask, alone.padding_mask)
+    assert shared._bytes == sum(signal.nbytes for signal in shared._kept.values()) <= most
+
+
+def test_a_beginning_that_was_run_before_is_not_run_again(recordings):
+    supernet = randomized(Supernet(ELASTIC, 12), 2).eval()
+    shared = SharedFeatures(supernet, valid(recordings)[:1])
+    largest, runs = ELASTIC.largest(), []
+    wiring = supernet.wiring(largest, supernet.slices(largest))
+    stages = {f"conv{n}": block for n, block in enumerate(wiring.feature_extractor)}
+    stages |= {"start": wiring.pos_conv, **{f"layer{n}": m for n, m in enumerate(wiring.layers)}}
+    handles = [
+        module.register_forward_hook(lambda *_args, name=name: runs.append(name))
+        for name, module in stages.items()
+    ]
+    layers = ["layer0", "layer1", "layer2"]
+    for change, wanted in (
+        ({}, ["conv0", "conv1", "start", *layers]),
+        ({"conv_channels": (6, 4)}, ["conv1", "start", *layers]),
+        ({"num_heads": (2, 1, 2)}, layers[1:]),
+        ({"num_heads": (2, 1, 2), "ffn_dim": (32, 32, 16)}, layers[2:]),
+        ({"embed_dim": 8, "ffn_dim": (16, 16, 16)}, ["start", *layers]),
+        ({"conv_channels": (3, 6)}, ["conv0", "conv1", "start", *layers]),
+        ({}, layers[2:]),  # nobody else can have the last one's end in common
+    ):
+        list(shared.encode(replace(largest, **change)))
         assert runs == wanted
         runs.clear()
     for handle in handles:
@@ -177,7 +196,8 @@ def test_without_a_teacher_the_largest_subnet_stands_in_for_it(supernet, recordi
     for batch in valid(recordings):
         mask = torch.from_numpy(student_mask(batch, supernet, TARGETS.mask, rng))
         with torch.no_grad():
-            target = supernet.predict(supernet(space.largest(), batch.waveform, batch.lengths))
+            output = supernet(space.largest(), batch.waveform, batch.lengths).output
+            target = supernet.predict(output)
             loss = distillation_loss(supernet, subnet, batch, mask, target, "masked")
         total += len(batch.cut_ids) * float(loss)
     assert score(subnet) == total / 20

@@ -1,6 +1,7 @@
 import contextlib
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import searching
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
@@ -257,6 +259,28 @@ def test_a_killed_process_leaves_a_study_that_resumes_to_the_same_end(tmp_path, 
     )
     assert killed.returncode < 0
     assert search(path, resume=True) == uninterrupted
+
+
+def test_a_search_killed_ten_times_at_random_moments_ends_with_the_same_winner(tmp_path):
+    path, rng = tmp_path / "study.db", np.random.default_rng(5)
+    here = Path(__file__)
+    paths = os.pathsep.join([str(here.parent), str(here.parents[2])])
+    for _ in range(10):
+        running = subprocess.Popen(
+            [sys.executable, here.parent / "searching.py", path],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        assert running.stdout.readline() == b"begun\n"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(rng.uniform(0.0, 0.15))
+        running.kill()
+        assert running.wait() == -signal.SIGKILL  # it was still at it
+        running.stdout.close()
+    scored = []
+    resumed = searching.search(path, lambda s: scored.append(s) or searching.score(s), resume=True)
+    assert 0 < len(scored) < searching.NUM_TRIALS
+    assert resumed == searching.search(tmp_path / "whole.db")
 
 
 def test_resumed_with_more_trials_it_goes_on_as_if_asked_for_them_at_first(tmp_path, uninterrupted):

@@ -77,7 +77,7 @@ def test_the_head_reads_as_many_of_its_columns_as_the_subnet_is_wide(supernet: S
     weight = supernet.head.weight.detach()[:, : subnet.embed_dim]
     with torch.inference_mode():
         output = supernet(subnet, torch.randn(2, 8_000))
-        predicted = supernet.predict(output)
+        predicted = supernet.predict(output.output)
         expected = torch.einsum("bfe,te->bft", output.output, weight)
     assert predicted.shape[-1] == 24
     assert torch.allclose(predicted, expected, atol=1e-5)
@@ -87,7 +87,7 @@ def test_gradients_are_zero_outside_of_the_slice(supernet: Supernet) -> None:
     subnet = SPACE.smallest()
     supernet.zero_grad()
     output = supernet(subnet, torch.randn(2, 8_000))
-    supernet.predict(output).square().mean().backward()
+    supernet.predict(output.output).square().mean().backward()
     width, inner = subnet.embed_dim, subnet.num_heads[0] * SPACE.supernet.head_dim
     weight = supernet.encoder.layers[0].attention.q_proj.weight.grad
     assert weight is not None

@@ -8,6 +8,7 @@ import pytest
 import compress.pipeline
 from compress.cost.params import params
 from compress.pipeline import Effort, run_demo
+from compress.search_file import SearchFile
 from compress.spaces import get_space
 from compress.subnet import Subnet
 
@@ -28,7 +29,34 @@ def test_the_winner_is_within_its_budget_and_as_small_as_it_says(journey):
     found = journey.results("search")
     winner = Subnet.from_json((journey.root / "search" / "winner.json").read_text())
     assert json.loads(winner.to_json()) == found["winner"]
-    assert params(get_space(winner.space), winner) == found["params"] <= TARGET_PARAMS
+    space = get_space(winner.space)
+    assert params(space, winner) == found["predicted"]["params"] <= TARGET_PARAMS
+    # Authors count the mask embedding at the supernet's width; the dense model cuts it.
+    uncut_mask = space.supernet.embed_dim - winner.embed_dim
+    assert found["measured"]["params"] == found["predicted"]["params"] - uncut_mask
+    assert found["measured"]["size_bytes"] <= found["predicted"]["size_bytes"]
+
+
+def test_a_searchs_record_is_what_its_page_and_show_tell_of(journey, call, tmp_path, html_page):
+    run = journey.root / "search"
+    recorded = json.loads((run / "search.json").read_text())
+    found = SearchFile.of(recorded)
+    printed = journey.results("search")
+    assert found.winner.predicted == printed["predicted"]
+    assert found.winner.measured == {key: printed["measured"][key] for key in found.winner.measured}
+    assert set(found.winner.measured) == {"params", "size_bytes", "latency_ns"}
+    assert found.budgets == {"params": TARGET_PARAMS}
+    assert found.asked["scorer"] == {"name": "distillation", "num_clips": 3}
+    assert (len(found.scored), found.skipped) == (4, 0)
+    page = tmp_path / "report.html"
+    answer = call("report", run, "--out", page, "--json")
+    assert json.loads(answer.out)["scored"] == 4, answer.err
+    text = html_page(page).text
+    assert "winner as exported" in text
+    assert "scorer distillation" in text
+    shown = json.loads(call("show", run, "--json").out)
+    assert shown["params"] == printed["predicted"]["params"]
+    assert shown["macs_per_second_of_audio"] == printed["predicted"]["macs"]
 
 
 def test_a_run_keeps_no_state_to_resume_from_once_it_is_done(journey):

@@ -98,20 +98,28 @@ class ContextNetwork(nn.Module):
         Returns:
             hidden states and feed-forward outputs, as wide as `visible` where it is given.
         """
+        hidden = self.place(projected, padding_mask, visible)
+        if visible is not None:
+            padding_mask = visible.filler
+        return self._transform(hidden, self.attend(hidden, padding_mask, visible))
+
+    def place(
+        self, projected: Tensor, padding_mask: Tensor | None, visible: Visible | None = None
+    ) -> Tensor:
+        """What enters layer 1: frames with their positions; arguments as for `contextualize`."""
         if padding_mask is not None:
             projected = projected.masked_fill(padding_mask.unsqueeze(-1), 0.0)
         hidden = projected + self.pos_conv(projected, padding_mask)
         if visible is not None:
             places = visible.places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, places)
-            padding_mask = visible.filler
         if not self.config.pre_norm:
             hidden = self.norm(hidden)
-        attend = self._attend(hidden, padding_mask, visible)
-        return self._transform(self.dropout(hidden), attend)
+        placed: Tensor = self.dropout(hidden)
+        return placed
 
-    def _attend(
-        self, hidden: Tensor, padding_mask: Tensor | None, visible: Visible | None
+    def attend(
+        self, hidden: Tensor, padding_mask: Tensor | None, visible: Visible | None = None
     ) -> Tensor | None:
         """What attention is told about its keys: a mask, biases, or nothing."""
         looked_at = None if padding_mask is None else ~padding_mask[:, None, None, :]

@@ -89,10 +89,7 @@ class Wav2Vec2Encoder(ContextNetwork):
 
     def encode(self, local: LocalFeatures, frame_mask: Tensor | None = None) -> EncoderOutput:
         """Encode what `project` gave; `frame_mask` as for `forward`."""
-        hidden = self.input_dropout(local.projected)
-        if frame_mask is not None:
-            assert self.mask_embedding is not None, "this encoder leaves hidden frames out"
-            hidden = torch.where(frame_mask.unsqueeze(-1), self.mask_embedding, hidden)
+        hidden = self.hide(local.projected, frame_mask)
         context = self.contextualize(hidden, local.padding_mask)
         return EncoderOutput(
             context.hidden_states,
@@ -102,6 +99,14 @@ class Wav2Vec2Encoder(ContextNetwork):
             local.projected,
             local.padding_mask,
         )
+
+    def hide(self, projected: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """What the context network is shown of projected frames; `frame_mask` as for `forward`."""
+        hidden: Tensor = self.input_dropout(projected)
+        if frame_mask is None:
+            return hidden
+        assert self.mask_embedding is not None, "this encoder leaves hidden frames out"
+        return torch.where(frame_mask.unsqueeze(-1), self.mask_embedding, hidden)
 
     def project(self, waveform: Tensor, lengths: Tensor | None = None) -> LocalFeatures:
         """What each frame is by itself; arguments as for `forward`."""

@@ -6,12 +6,13 @@ teacher, are the targets.
 """
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from train.data.batches import FixedBatches
+from train.data.batches import Batch, FixedBatches
 
 from ...distill.lighthubert import (
     check_teacher,
@@ -20,6 +21,7 @@ from ...distill.lighthubert import (
     teacher_target,
 )
 from ...subnet import Subnet
+from ...supernet import Supernet
 from ..shared import SharedFeatures
 from . import Scorer, Setting
 from ._clips import held_out
@@ -36,14 +38,14 @@ def build(setting: Setting) -> Scorer:
         check_teacher(teacher, supernet, targets.top_layers)
     cuts = held_out(setting, "valid")
     batches = list(FixedBatches(cuts, setting.packed, batch_size=_BATCH))
-    shared = SharedFeatures(supernet, batches)
     rng = np.random.default_rng(setting.seed)
     masks = [
         torch.from_numpy(student_mask(batch, supernet, targets.mask, rng)) for batch in batches
     ]
+    shared = SharedFeatures(supernet, batches, masks)
     if teacher is None:
         _log.info("no teacher is at hand: subnets are compared with the largest of them")
-        wanted = [_largest(shared, index) for index in range(len(batches))]
+        wanted = _of_the_largest(supernet, batches)
     else:
         wanted = [
             teacher_target(
@@ -60,10 +62,12 @@ def build(setting: Setting) -> Scorer:
     def score(subnet: Subnet) -> float:
         """Mean loss per clip."""
         total = 0.0
-        for index, (batch, mask, target) in enumerate(zip(batches, masks, wanted, strict=True)):
-            output = shared.encode(subnet, index, mask)
+        for batch, mask, target, encoded in zip(
+            batches, masks, wanted, shared.encode(subnet), strict=True
+        ):
+            predicted = supernet.predict(encoded.output)
             error = distillation_error(
-                supernet.predict(output), target, mask, output.padding_mask, targets.frames
+                predicted, target, mask, encoded.padding_mask, targets.frames
             )
             total += float(error) * len(batch.cut_ids)
         return total / len(cuts)
@@ -72,6 +76,11 @@ def build(setting: Setting) -> Scorer:
 
 
 @torch.no_grad()
-def _largest(shared: SharedFeatures, index: int) -> Tensor:
-    supernet = shared.supernet
-    return supernet.predict(shared.encode(supernet.space.largest(), index))
+def _of_the_largest(supernet: Supernet, batches: Sequence[Batch]) -> list[Tensor]:
+    """Targets from the whole audio."""
+    largest = supernet.space.largest()
+    supernet.eval()
+    return [
+        supernet.predict(supernet(largest, batch.waveform, batch.lengths).output)
+        for batch in batches
+    ]

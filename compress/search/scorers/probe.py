@@ -21,7 +21,7 @@ from train.data.cuts import label_of
 
 from ...subnet import Subnet
 from .. import SearchError
-from ..shared import SharedFeatures
+from ..shared import Encoded, SharedFeatures
 from . import Scorer, Setting
 from ._clips import held_out
 
@@ -52,7 +52,7 @@ def build(setting: Setting) -> Scorer:
 
     def score(subnet: Subnet) -> float:
         """Cross-entropy on the valid clips."""
-        rows = [_pooled(shared, subnet, index) for index in range(len(shared.batches))]
+        rows = [_pooled(encoded) for encoded in shared.encode(subnet)]
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
         model.fit(np.concatenate(rows[: len(train)]), _labels(train))
         told = model.predict_proba(np.concatenate(rows[len(train) :]))
@@ -70,13 +70,12 @@ def _labels(batches: Sequence[Batch]) -> list[str]:
     return [label for batch in batches for label in batch.labels]
 
 
-def _pooled(shared: SharedFeatures, subnet: Subnet, index: int) -> NDArray[np.float32]:
+def _pooled(encoded: Encoded) -> NDArray[np.float32]:
     """(clips, 2 embed_dim), padding left out."""
-    output = shared.encode(subnet, index)
     rows = []
-    for row, hidden in enumerate(output.output):
-        if output.padding_mask is not None:
-            hidden = hidden[~output.padding_mask[row]]
+    for row, hidden in enumerate(encoded.output):
+        if encoded.padding_mask is not None:
+            hidden = hidden[~encoded.padding_mask[row]]
         rows.append(torch.cat([hidden.mean(0), hidden.std(0, correction=0)]))
     pooled: NDArray[np.float32] = torch.stack(rows).numpy()
     return pooled

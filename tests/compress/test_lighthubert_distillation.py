@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_distillation import CONFIG, SPACE, TEACHER, randomized
 
 from compress import CompressError
 from compress.distill.lighthubert import (
@@ -16,51 +17,14 @@ from compress.distill.lighthubert import (
     student_mask,
     teacher_target,
 )
-from compress.spaces import Space
 from compress.supernet import Supernet
 from train.config import MaskConfig
 from train.data.batches import Batch
 from train.models.wav2vec2 import Wav2Vec2Encoder
-from train.models.wav2vec2_config import Conv, Wav2Vec2Config
 from train.seeding import Draws
 
-CONFIG = Wav2Vec2Config(
-    conv_layers=(Conv(channels=6, kernel=20, stride=10), Conv(channels=6, kernel=4, stride=4)),
-    conv_norm="layer",
-    normalize_waveform=True,
-    embed_dim=16,
-    num_heads=(2,) * 3,
-    ffn_dim=(32,) * 3,
-    head_dim=4,
-    pos_conv_kernel=4,
-    pos_conv_groups=4,
-    layerdrop=0.0,
-)
-SPACE = Space(
-    name="tiny",
-    supernet=CONFIG,
-    embed_dim=(8, 16),
-    num_heads=(1, 2),
-    ffn_ratio=(1.0, 2.0),
-    depth=(2, 3),
-)
-TEACHER = replace(CONFIG, embed_dim=12, num_heads=(3,) * 4, ffn_dim=(20,) * 4, layerdrop=0.4)
 MASK = MaskConfig(prob=0.5, span=3)
 LENGTHS = [2_000, 1_300, 1_700]
-
-
-def randomized(module, seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                if name.endswith("bias"):
-                    parameter.normal_(std=0.3)
-                elif "norm" in name:
-                    parameter.uniform_(0.5, 1.5)
-                elif "ffn" in name:
-                    parameter.normal_(std=0.3)  # outputs that vary over time
-    return module
 
 
 @pytest.fixture

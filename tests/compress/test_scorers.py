@@ -10,61 +10,26 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
+from tiny_distillation import SPACE as FIXED
+from tiny_distillation import TEACHER, randomized
 
 from compress import CompressError
 from compress.distill.lighthubert import distillation_loss, student_mask, teacher_target
 from compress.search import SearchError
 from compress.search.scorers import Setting, Targets, build_scorer, scorer_names
 from compress.search.shared import SharedFeatures
-from compress.spaces import Space
 from compress.supernet import Supernet
 from train.config import MaskConfig
 from train.data.audio import PackedAudio
 from train.data.batches import FixedBatches
 from train.data.cuts import recording_cut, sorted_cuts
 from train.models.wav2vec2 import Wav2Vec2Encoder
-from train.models.wav2vec2_config import Conv, Wav2Vec2Config
 
-CONFIG = Wav2Vec2Config(
-    conv_layers=(Conv(channels=6, kernel=20, stride=10), Conv(channels=6, kernel=4, stride=4)),
-    conv_norm="layer",
-    normalize_waveform=True,
-    embed_dim=16,
-    num_heads=(2,) * 3,
-    ffn_dim=(32,) * 3,
-    head_dim=4,
-    pos_conv_kernel=4,
-    pos_conv_groups=4,
-    layerdrop=0.0,
-)
-FIXED = Space(
-    name="tiny",
-    supernet=CONFIG,
-    embed_dim=(8, 16),
-    num_heads=(1, 2),
-    ffn_ratio=(1.0, 2.0),
-    depth=(2, 3),
-)
 ELASTIC = replace(FIXED, conv_channels=((3, 6), (2, 4, 6)))
-TEACHER = replace(CONFIG, embed_dim=12, num_heads=(3,) * 4, ffn_dim=(20,) * 4, layerdrop=0.4)
 TARGETS = Targets(
     mask=MaskConfig(prob=0.5, span=3), top_layers=3, normalize_targets=True, frames="masked"
 )
 LABELS = ("no", "yes")
-
-
-def randomized(module, seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                if name.endswith("bias"):
-                    parameter.normal_(std=0.3)
-                elif "norm" in name:
-                    parameter.uniform_(0.5, 1.5)
-                elif "ffn" in name:
-                    parameter.normal_(std=0.3)  # outputs that vary over time
-    return module
 
 
 @pytest.fixture

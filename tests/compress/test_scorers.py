@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
+from tiny_distillation import CONFIG, TEACHER, randomized
 from tiny_distillation import SPACE as FIXED
-from tiny_distillation import TEACHER, randomized
 
 from compress import CompressError
 from compress.distill.lighthubert import distillation_loss, student_mask, teacher_target

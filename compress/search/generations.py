@@ -39,8 +39,8 @@ class Generations:
     """The loop's state; nothing of it is stored.
 
     With `front`, a candidate that uses less of the budget has children too, however it scores: the
-    whole front of trade-offs is searched. Without, the score alone decides, which finds better
-    winners in as many trials (docs/decisions/0009).
+    whole front of trade-offs is searched. Without, the score alone decides, and no trial is spent
+    on what cannot win (docs/decisions/0009).
     """
 
     def __init__(

@@ -23,6 +23,7 @@ from compress.folders import recipe_folder
 from compress.search.config import SearchConfig
 from compress.search.measure import GRAPH
 from compress.search.origins import origin_of
+from compress.search.polish import polish
 from compress.search.scorers import Setting, build_scorer
 from compress.search.winner import Places, search
 from compress.spaces import Space, get_space
@@ -62,6 +63,9 @@ TARGET_PARAMS = 500_000
 TARGET_MACS = 35_000_000
 SEARCH = {"num_trials": 48, "population": 12, "num_clips": 96}
 POLISH_UPDATES = 150
+TRUST_UPDATES = 100
+GROUP = 5
+"""Subnets that one task polishes."""
 SPREAD, BAND = 10, 10
 """Subnets of all sizes, and of one size, whose scores are compared with what becomes of them."""
 BAND_PARAMS = (540_000, 600_000)
@@ -85,7 +89,7 @@ def tasks(data: Path, runs: Path) -> list[Task]:
     """Everything, what others need first, and within a seed what matters most first."""
     made = [Task("teacher", train_teacher, (data,)), Task("mae", train_mae, (data,))]
     for seed in SEEDS:
-        made += supernet_tasks("main", data, runs, seed)
+        made += variant_tasks("main", data, runs, seed)
         made += budget_tasks(data, runs, seed)
     for seed in SEEDS:
         made += supernet_tasks("conv", data, runs, seed)
@@ -107,13 +111,10 @@ def supernet_tasks(variant: str, data: Path, runs: Path, seed: int) -> list[Task
 
 
 def variant_tasks(variant: str, data: Path, runs: Path, seed: int) -> list[Task]:
-    """A supernet that was trained otherwise, and what one subnet of it comes to."""
-    asked = (data, supernet_of(runs, variant, seed), uniform_subnet(), seed)
+    """A supernet and what its subnets know."""
+    asked = (data, supernet_of(runs, variant, seed))
     name, needs = f"seed{seed}/variant-{variant}", (f"seed{seed}/supernet-{variant}",)
-    return [
-        *supernet_tasks(variant, data, runs, seed),
-        Task(name, tune_subnet, asked, needs),
-    ]
+    return [*supernet_tasks(variant, data, runs, seed), Task(name, probe_subnets, asked, needs)]
 
 
 def trust_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
@@ -121,9 +122,10 @@ def trust_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
     supernet, needs = supernet_of(runs, "main", seed), (f"seed{seed}/supernet-main",)
     chosen = drawn(seed)
     made = [Task(f"seed{seed}/scores", score_subnets, (data, supernet, chosen, seed), needs)]
+    groups = [chosen[first : first + GROUP] for first in range(0, len(chosen), GROUP)]
     made += [
-        Task(f"seed{seed}/subnet{number:02}", tune_subnet, (data, supernet, subnet, seed), needs)
-        for number, subnet in enumerate(chosen)
+        Task(f"seed{seed}/polished{number}", polish_subnets, (data, supernet, group, seed), needs)
+        for number, group in enumerate(groups)
     ]
     return made
 
@@ -166,6 +168,12 @@ def budget_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
         Task(f"seed{seed}/tuned-random{number}", tune_subnet, (data, supernet, subnet, seed), needs)
         for number, subnet in enumerate(random_subnets(seed))
     ]
+    for name in ("winner", "uniform", "random0", "random1"):
+        cut, tuned = runs / f"seed{seed}/tuned-{name}/cut", f"seed{seed}/tuned-{name}"
+        made.append(Task(f"seed{seed}/probed-{name}", probe_checkpoint, (data, cut), (tuned,)))
+    polished = runs / f"seed{seed}/polished/run/model"
+    needs = (f"seed{seed}/polished",)
+    made.append(Task(f"seed{seed}/probed-polished", probe_checkpoint, (data, polished), needs))
     return made
 
 
@@ -180,6 +188,8 @@ def macs_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
         made.append(Task(found, run_search, (data, supernet, asked, seed), needs))
         tuned = (data, supernet, runs / found / "run", seed)
         made.append(Task(f"seed{seed}/tuned-macs-{variant}", tune_winner, tuned, (found,)))
+        asked_of = (data, runs / found / "run" / "model")
+        made.append(Task(f"seed{seed}/probed-macs-{variant}", probe_checkpoint, asked_of, (found,)))
     graphs = [runs / f"seed{seed}/macs-{variant}/run" / GRAPH for variant in ("main", "conv")]
     needs = (f"seed{seed}/macs-main", f"seed{seed}/macs-conv")
     made.append(Task(f"seed{seed}/latency", time_graphs, (graphs,), needs))
@@ -306,6 +316,31 @@ def tune_subnet(folder: Path, data: Path, supernet: Path, subnet: Subnet, seed: 
     dense = materialize(load_supernet(supernet / "model"), subnet)
     save_encoder(folder / "cut", dense.config, dense.state_dict(), provenance={})
     return {"subnet": subnet.to_json(), **tune_checkpoint(folder, data, folder / "cut", seed)}
+
+
+def polish_subnets(
+    folder: Path, data: Path, supernet: Path, subnets: list[Subnet], seed: int
+) -> Row:
+    """Train each alone, as its supernet was, and ask a frozen probe what it has learned."""
+    origin, accuracies = origin_of(supernet), []
+    for number, subnet in enumerate(subnets):
+        loaded = load_supernet(origin.checkpoint)
+        polished = folder / str(number)
+        polish(loaded, subnet, origin, data, polished, updates=TRUST_UPDATES, seed=seed)
+        accuracies.append(probed(encoder_states(materialize(loaded, subnet).eval()), data))
+    return {"accuracies": accuracies}
+
+
+def probe_subnets(folder: Path, data: Path, supernet: Path) -> Row:
+    """What a frozen probe finds in three subnets as they are cut; the mean is what counts."""
+    loaded = load_supernet(supernet / "model")
+    subnets = (loaded.space.smallest(), uniform_subnet(), loaded.space.largest())
+    found = [probed(encoder_states(materialize(loaded, subnet).eval()), data) for subnet in subnets]
+    return {"test": float(np.mean(found)), "each": found}
+
+
+def probe_checkpoint(folder: Path, data: Path, model: Path) -> Row:
+    return {"test": probed(encoder_states(load_encoder(model)), data)}
 
 
 def tune_winner(

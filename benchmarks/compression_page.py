@@ -237,8 +237,8 @@ draw supernets, searches, subnets, heads and orders anew; one teacher, a HuBERT 
 after {teacher_minutes} CPU minutes (its own frozen keyword probe: {teacher}), serves all of them.
 Supernets: 300 updates of the largest subnet, then 500 of sampled ones, 16 s of audio each.
 Fine-tuning: 500 updates of 8 clips, not two passes over the labelled clips: accuracies are low,
-and compare starts, not best models. Machine: {machine},
-no GPU, one core a task. Cells hold mean ± deviation over seeds (each seed).
+and compare starts, not best models. Machine: {machine}, no GPU, one core a task. Cells hold mean ±
+deviation over seeds (each seed).
 
 **Not comparable with published figures**: models of a million parameters, minutes of training, an
 excerpt of the data, another split. {clips} test clips leave a standard error of about 1.7 points on
@@ -247,10 +247,10 @@ any single accuracy.
 ## (a) Does a subnet's score tell what becomes of it?
 
 Spearman's rank correlation between the score of a subnet in its supernet, before anything of it is
-trained, and what becomes of it: it is distilled alone for 100 more updates, then frozen, and a linear
-keyword probe is tested on it; 1 is perfect. (End-to-end fine-tuning as in (b) varies more from run
-to run than these subnets differ.) Per seed 20 subnets: 10 of sizes from the smallest to the
-largest, 10 drawn among those of 540,000 to 600,000 parameters.
+trained, and what becomes of it: it is distilled alone for 100 more updates, then frozen, and a
+linear keyword probe is tested on it; 1 is perfect. (End-to-end fine-tuning as in (b) varies more
+from run to run than these subnets differ.) Per seed 20 subnets: 10 of sizes from the smallest to
+the largest, 10 drawn among those of 540,000 to 600,000 parameters.
 
 | score | all 20 subnets | the 10 of one size |
 |---|---|---|
@@ -264,7 +264,7 @@ where they beat it.
 Searches score 48 subnets on 96 held-out clips. Fine-tuned end to end for 12 keywords, and frozen
 under a linear probe.
 
-| model | parameters | fine-tuned, % | winner minus this, points | frozen probe, % | winner minus this |
+| model | parameters | fine-tuned, % | winner minus, points | frozen probe, % | winner minus, points |
 |---|---|---|---|---|---|
 {winner}
 

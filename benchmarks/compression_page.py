@@ -264,7 +264,7 @@ where they beat it.
 Searches score 48 subnets on 96 held-out clips. Fine-tuned end to end for 12 keywords, and frozen
 under a linear probe.
 
-| model | parameters | fine-tuned, % | winner minus, points | frozen probe, % | winner minus, points |
+| model | parameters | fine-tuned, % | winner minus this | frozen probe, % | winner minus this |
 |---|---|---|---|---|---|
 {winner}
 

@@ -21,7 +21,7 @@ from train.recipe import load_recipe
 
 NAME = "otolite-tiny"
 TEACHER = ["rounds.0.updates=600", "rounds.1.updates=600"]
-SUPERNET = ["stage1_updates=1500", "stage2_updates=2500"]
+SUPERNET = ["stage1_updates=1500", "stage2_updates=1500"]
 DATA = "Google Speech Commands excerpts: the train partition, labels not read"
 LICENCE = "CC BY 4.0"
 PLACE = Path(__file__).parent.parent / "compress" / "supernets" / NAME

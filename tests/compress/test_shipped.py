@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from compress import CompressError
 from compress.shipped import SHIPPED, shipped
 from compress.spaces import get_space
 from compress.supernet import load_supernet
@@ -13,14 +12,6 @@ from compress.supernet import load_supernet
 MOST_BYTES = 4_000_000
 
 
-def _is_there():
-    try:
-        return shipped(SHIPPED[0]).is_dir()
-    except CompressError:
-        return False
-
-
-@pytest.mark.skipif(not _is_there(), reason="this checkout has no trained weights yet")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_supernet_loads_and_names_its_data_and_licence(name):
     folder = shipped(name)

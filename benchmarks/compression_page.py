@@ -298,7 +298,7 @@ on the features of a frozen masked autoencoder of six layers (400 updates; its p
 {dmae}
 
 Over all ratios and seeds the feature loss is worth {dmae_gain} points. What the early stop of the
-teacher saves is timed by `benchmarks/dmae.py`: [dmae-teacher.md](dmae-teacher.md).
+teacher saves is timed by `python benchmarks/dmae.py`.
 
 ![Scores against accuracies; DMAE by mask ratio](compress.png)
 """

@@ -44,8 +44,8 @@ LABELS = (
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 TEACHER = ["rounds.0.updates=600", "rounds.1.updates=600"]
-STAGES = {"two": ["stage1_updates=300", "stage2_updates=500"],
-          "one": ["stage1_updates=0", "stage2_updates=800"]}  # fmt: skip
+STAGES = {"two": ["stage1_updates=600", "stage2_updates=1400"],
+          "one": ["stage1_updates=0", "stage2_updates=2000"]}  # fmt: skip
 VARIANTS = {
     "main": ("otolite-tiny", STAGES["two"]),
     "conv": ("otolite-tiny-conv", STAGES["two"]),

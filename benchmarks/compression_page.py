@@ -235,7 +235,7 @@ Commands excerpts, CC BY 4.0), our speaker-disjoint split: teachers and supernet
 clip without its label; fine-tuning sees 12 classes and is tested on {clips} clips. Seeds 0, 1, 2
 draw supernets, searches, subnets, heads and orders anew; one teacher, a HuBERT of 1.3 M parameters
 after {teacher_minutes} CPU minutes (its own frozen keyword probe: {teacher}), serves all of them.
-Supernets: 300 updates of the largest subnet, then 500 of sampled ones, 16 s of audio each.
+Supernets: 600 updates of the largest subnet, then 1,400 of sampled ones, 16 s of audio each.
 Fine-tuning: 500 updates of 8 clips, not two passes over the labelled clips: accuracies are low,
 and compare starts, not best models. Machine: {machine}, no GPU, one core a task. Cells hold mean ±
 deviation over seeds (each seed).
@@ -271,7 +271,7 @@ under a linear probe.
 ## (c) How should a supernet be trained?
 
 Mean accuracy of a frozen probe on three subnets as they are cut (the smallest, the largest of
-500,000 parameters with all layers alike, the largest), of supernets of 800 updates each.
+500,000 parameters with all layers alike, the largest), of supernets of 2,000 updates each.
 
 | supernet | frozen probe, % | against the default, points |
 |---|---|---|

@@ -29,7 +29,7 @@ results: $(VENV)/.all
 teachers: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/teachers.py --data $(or $(DATA),../shared/data)
 
-# The tables and picture of docs/results/compress.md; more than an hour on two cores, resumable.
+# Can a search be trusted? Writes docs/results/compress.md; about 90 minutes on two cores, resumable.
 compression: $(VENV)/.all
 	$(BIN)/python benchmarks/compression.py --data $(or $(DATA),../shared/data/speech_commands)
 

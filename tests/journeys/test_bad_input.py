@@ -323,9 +323,13 @@ def test_ctrl_c_ends_in_one_line_and_resume_goes_on(journey, call, tmp_path):
     out = tmp_path / "teacher"
     many = ("rounds.0.updates=400", "log.checkpoint_every=2")
     words = ["hubert-tiny", "--data", journey.corpus, "--out", out, *sets((*TEACHER, *many))]
+    # A shell's background jobs start deaf to Ctrl-C, and so would what they start.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from compress.cli import main; main()"
+    )
     running = subprocess.Popen(
-        [sys.executable, "-c", "from compress.cli import main; main()", "pretrain",
-         *map(str, words)],
+        [sys.executable, "-c", program, "pretrain", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy(),
     )  # fmt: skip
     state = out / "round1" / "state" / "last.ckpt"

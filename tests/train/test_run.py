@@ -7,11 +7,12 @@ import signal
 import pytest
 import torch
 
-from train import rounds, run, teacher
+from train import rounds, run
 from train.config import BatchConfig, LogConfig, MaskConfig, OptimizerConfig
 from train.data.audio import PackedAudio
 from train.errors import RecipeError, TrainError
 from train.finetune import KeywordsRecipe, finetune
+from train.models import wav2vec2
 from train.models.ds_cnn import DsCnnConfig
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.objectives.hubert import Hubert, RoundConfig
@@ -84,7 +85,7 @@ def test_a_pretraining_stopped_at_an_update_ends_as_if_it_were_not(
         (rounds, "mfcc_units"),
         (rounds, "layer_units"),
         (rounds.Units, "save"),
-        (teacher, "save_encoder"),
+        (wav2vec2, "save_checkpoint"),
         (run, "finish"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

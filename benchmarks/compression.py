@@ -23,7 +23,6 @@ from compress.folders import recipe_folder
 from compress.search.config import SearchConfig
 from compress.search.measure import GRAPH
 from compress.search.origins import origin_of
-from compress.search.polish import polish
 from compress.search.scorers import Setting, build_scorer
 from compress.search.winner import Places, search
 from compress.spaces import Space, get_space
@@ -44,14 +43,15 @@ LABELS = (
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 TEACHER = ["rounds.0.updates=600", "rounds.1.updates=600"]
-STAGES = {"two": ["stage1_updates=600", "stage2_updates=1400"],
-          "one": ["stage1_updates=0", "stage2_updates=2000"]}  # fmt: skip
+STAGES = {"two": ["stage1_updates=300", "stage2_updates=700"],
+          "one": ["stage1_updates=0", "stage2_updates=1000"]}  # fmt: skip
 VARIANTS = {
     "main": ("otolite-tiny", STAGES["two"]),
     "conv": ("otolite-tiny-conv", STAGES["two"]),
     "one-stage": ("otolite-tiny", STAGES["one"]),
     "raw-targets": ("otolite-tiny", [*STAGES["two"], "normalize_targets=false"]),
     "all-frames": ("otolite-tiny", [*STAGES["two"], "frames=all"]),
+    "random-start": ("otolite-tiny", [*STAGES["two"], "start=random"]),
 }
 """Supernets by name: space, and what their recipe sets."""
 FINE_TUNING = [
@@ -61,11 +61,12 @@ FINE_TUNING = [
 """Many small steps, and nothing that pays off in long trainings alone."""
 TARGET_PARAMS = 500_000
 TARGET_MACS = 35_000_000
-SEARCH = {"num_trials": 48, "population": 12, "num_clips": 96}
+SEARCH = {"num_trials": 48, "population": 12, "num_clips": 96, "polish_updates": 0}
 POLISH_UPDATES = 150
-TRUST_UPDATES = 100
+RANDOM = 4
+"""Subnets a seed that the winner is compared with."""
 GROUP = 5
-"""Subnets that one task polishes."""
+"""Subnets that one task fine-tunes."""
 SPREAD, BAND = 10, 10
 """Subnets of all sizes, and of one size, whose scores are compared with what becomes of them."""
 BAND_PARAMS = (540_000, 600_000)
@@ -90,16 +91,15 @@ def tasks(data: Path, runs: Path) -> list[Task]:
     made = [Task("teacher", train_teacher, (data,)), Task("mae", train_mae, (data,))]
     for seed in SEEDS:
         made += variant_tasks("main", data, runs, seed)
+        made += trust_tasks(data, runs, seed)
         made += budget_tasks(data, runs, seed)
     for seed in SEEDS:
         made += supernet_tasks("conv", data, runs, seed)
         made += macs_tasks(data, runs, seed)
-        made += dmae_tasks(data, runs, seed)
     for seed in SEEDS:
         made += variant_tasks("one-stage", data, runs, seed)
-    for seed in SEEDS:
-        made += trust_tasks(data, runs, seed)
-    for variant in ("raw-targets", "all-frames"):
+        made += dmae_tasks(data, runs, seed)
+    for variant in ("random-start", "raw-targets", "all-frames"):
         for seed in SEEDS:
             made += variant_tasks(variant, data, runs, seed)
     return made
@@ -124,7 +124,7 @@ def trust_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
     made = [Task(f"seed{seed}/scores", score_subnets, (data, supernet, chosen, seed), needs)]
     groups = [chosen[first : first + GROUP] for first in range(0, len(chosen), GROUP)]
     made += [
-        Task(f"seed{seed}/polished{number}", polish_subnets, (data, supernet, group, seed), needs)
+        Task(f"seed{seed}/became{number}", tune_subnets, (data, supernet, group, seed), needs)
         for number, group in enumerate(groups)
     ]
     return made
@@ -168,7 +168,7 @@ def budget_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
         Task(f"seed{seed}/tuned-random{number}", tune_subnet, (data, supernet, subnet, seed), needs)
         for number, subnet in enumerate(random_subnets(seed))
     ]
-    for name in ("winner", "uniform", "random0", "random1"):
+    for name in ("winner", "uniform", *(f"random{number}" for number in range(RANDOM))):
         cut, tuned = runs / f"seed{seed}/tuned-{name}/cut", f"seed{seed}/tuned-{name}"
         made.append(Task(f"seed{seed}/probed-{name}", probe_checkpoint, (data, cut), (tuned,)))
     polished = runs / f"seed{seed}/polished/run/model"
@@ -238,10 +238,10 @@ def drawn(seed: int) -> list[Subnet]:
 
 
 def random_subnets(seed: int) -> list[Subnet]:
-    """Two that fit the budget, drawn uniformly."""
+    """Some that fit the budget, drawn uniformly."""
     within = FeasibleSet(space_of("main"), Budget(params=TARGET_PARAMS))
     rng = np.random.default_rng([seed, 8])
-    return [within.sample(rng) for _ in range(2)]
+    return [within.sample(rng) for _ in range(RANDOM)]
 
 
 def uniform_subnet() -> Subnet:
@@ -318,17 +318,13 @@ def tune_subnet(folder: Path, data: Path, supernet: Path, subnet: Subnet, seed: 
     return {"subnet": subnet.to_json(), **tune_checkpoint(folder, data, folder / "cut", seed)}
 
 
-def polish_subnets(
-    folder: Path, data: Path, supernet: Path, subnets: list[Subnet], seed: int
-) -> Row:
-    """Train each alone, as its supernet was, and ask a frozen probe what it has learned."""
-    origin, accuracies = origin_of(supernet), []
-    for number, subnet in enumerate(subnets):
-        loaded = load_supernet(origin.checkpoint)
-        polished = folder / str(number)
-        polish(loaded, subnet, origin, data, polished, updates=TRUST_UPDATES, seed=seed)
-        accuracies.append(probed(encoder_states(materialize(loaded, subnet).eval()), data))
-    return {"accuracies": accuracies}
+def tune_subnets(folder: Path, data: Path, supernet: Path, subnets: list[Subnet], seed: int) -> Row:
+    """Fine-tune each by itself."""
+    tuned = [
+        tune_subnet(folder / str(number), data, supernet, subnet, seed)
+        for number, subnet in enumerate(subnets)
+    ]
+    return {"accuracies": [row["test"] for row in tuned]}
 
 
 def probe_subnets(folder: Path, data: Path, supernet: Path) -> Row:

@@ -171,7 +171,7 @@ def distill(
     set_: Set = None,
     init: Annotated[
         Path | None,
-        typer.Option(help="Supernet to start from, of the recipe's stored sizes."),
+        typer.Option(help="Supernet or encoder to start from, of the space's stored sizes."),
     ] = None,
     tflops: Tflops = None,
     resume: Resume = False,

@@ -220,6 +220,9 @@ _LIGHTHUBERT_SUPERNET = Wav2Vec2Config(
 
 _OTOLITE_TINY = replace(
     _LIGHTHUBERT_SUPERNET,
+    # As hubert-tiny stores it: a teacher's weights can be where a supernet starts.
+    conv_norm="group",
+    normalize_waveform=False,
     conv_layers=tiny_conv_layers(),
     embed_dim=128,
     num_heads=(4,) * 6,

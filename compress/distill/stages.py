@@ -22,13 +22,12 @@ from train.learner import Learner
 from train.models.checkpoints import digest
 from train.models.wav2vec2 import load_encoder
 from train.nearest import nearest
-from train.seeding import seeded
 
-from .. import CompressError
-from ..spaces import Space, get_space
+from ..spaces import get_space
 from ..supernet import Supernet, load_supernet, save_supernet
 from .lighthubert import LightHubert
 from .sampling import sampling_names
+from .start import begun
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +40,8 @@ class DistillRecipe:
     """The paper that this recipe follows."""
     space: str
     """Which subnets the supernet holds (compress recipes lists the spaces)."""
+    start: Literal["random", "teacher"] = "random"
+    """Weights before the first update; the teacher's, where the space stores its sizes."""
     top_layers: int = 8
     """Teacher layers averaged into the target, from the last back."""
     normalize_targets: bool = True
@@ -105,8 +106,8 @@ def distill(
         data: a corpus; its train partition is used, labels are not.
         out: the run folder.
         resume: go on in a folder that was started with the same recipe.
-        init: a supernet's checkpoint that the first stage starts from, of the same stored sizes;
-            its space may be another. None: random weights.
+        init: what the first stage starts from, of the same stored sizes: a supernet's checkpoint,
+            of whatever space, or an encoder's. None: what the recipe's `start` says.
 
     Returns:
         the supernet's checkpoint, `out/model`.
@@ -124,32 +125,13 @@ def distill(
         if not from_first((out / "model").is_dir()):
             with first_process_first():
                 source = open_source(data, min_seconds=recipe.batch.min_seconds)
-                supernet = _begun(recipe, space, load_encoder(teacher).config.embed_dim, init)
+                width = load_encoder(teacher).config.embed_dim
+                first = teacher if init is None and recipe.start == "teacher" else init
+                supernet = begun(space, width, first, seed=recipe.seed)
                 run.start(out, recipe, resume=resume, **made_from)
             _train_stages(recipe, teacher, supernet, source, out)
         run.finish(out / "stage2")
     return out / "model"
-
-
-def _begun(recipe: DistillRecipe, space: Space, target_dim: int, init: Path | None) -> Supernet:
-    """The supernet before any stage: random from the recipe's seed, or with a checkpoint's weights.
-
-    Raises:
-        CompressError: the checkpoint stores tensors of other sizes, or learnt from another width.
-    """
-    with seeded(recipe.seed):
-        supernet = Supernet(space, target_dim)
-    if init is None:
-        return supernet
-    stored = load_supernet(init)
-    if stored.space.supernet != space.supernet or stored.head.out_features != target_dim:
-        raise CompressError(
-            f"{init} holds space {stored.space.name!r} for a teacher of width "
-            f"{stored.head.out_features}, the recipe asks for {space.name!r} and the teacher is "
-            f"{target_dim} wide; start from a supernet of the same stored sizes"
-        )
-    supernet.load_state_dict(stored.state_dict())
-    return supernet
 
 
 def _train_stages(

@@ -16,7 +16,7 @@ from train import RecipeError, run
 from train.data.audio import PackedAudio, Waveform
 from train.data.corpus import read_corpus, usable
 from train.data.cuts import SAMPLE_RATE
-from train.models.checkpoints import digest, load_config
+from train.models.checkpoints import digest, load_config, stated_family
 from train.models.wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
 from train.models.wav2vec2_config import Wav2Vec2Config
 from train.tasks.keywords import FAMILY as KEYWORDS
@@ -145,7 +145,7 @@ def prune(
         provenance = {
             "pruned_from": source,
             "importance": recipe.importance,
-            "source": load_config(model, _family(model)).get("provenance", {}),
+            "source": load_config(model, stated_family(model)).get("provenance", {}),
         }
         save_encoder(out / "model", dense.config, dense.state_dict(), provenance=provenance)
     told = json.loads((out / _RESULT).read_text(encoding="utf-8"))
@@ -183,7 +183,7 @@ def _clips(data: Path, calibration: CalibrationConfig, seed: int) -> list[Wavefo
 
 def _encoder_in(folder: Path) -> Wav2Vec2Encoder:
     """An encoder's checkpoint, or the body of a keyword model's."""
-    if _family(folder) != KEYWORDS:
+    if stated_family(folder) != KEYWORDS:
         return load_encoder(folder)
     body = load_keywords(folder).body
     if not isinstance(body, PooledEncoder):
@@ -191,12 +191,3 @@ def _encoder_in(folder: Path) -> Wav2Vec2Encoder:
             f"{folder} holds a keyword model without an encoder (ds_cnn); only encoders are pruned"
         )
     return body.encoder
-
-
-def _family(folder: Path) -> str:
-    """What a checkpoint says it is; an encoder where it says nothing, for the reader to refuse."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(config["family"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "wav2vec2"

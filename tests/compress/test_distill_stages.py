@@ -201,6 +201,28 @@ def test_a_supernet_of_other_sizes_is_no_start_and_leaves_no_run(corpus, teacher
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("start", ["random", "teacher"])
+def test_a_distillation_starts_from_an_encoder_of_the_stored_sizes(start, corpus, tmp_path):
+    with seeded(2):
+        own = Wav2Vec2Encoder(ENCODER)
+    teacher = tmp_path / "own"
+    save_encoder(teacher, ENCODER, own.state_dict(), provenance={})
+    recipe = replace(ONE_UPDATE, start=start)
+    init = teacher if start == "random" else None  # given by name, or by the recipe
+    started = begun(recipe, teacher, corpus, tmp_path / "run", init=init)
+    for name, tensor in own.state_dict().items():
+        assert torch.allclose(started[f"encoder.{name}"], tensor, atol=1e-9), name
+
+
+def test_an_encoder_of_other_sizes_is_no_start_and_leaves_no_run(corpus, teacher, tmp_path):
+    with pytest.raises(
+        CompressError,
+        match=r"has encoder\.embed_dim 12 where space 'test-tiny' .*16.*start='random'",
+    ):
+        distill(replace(RECIPE, start="teacher"), teacher, corpus, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

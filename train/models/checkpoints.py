@@ -80,6 +80,15 @@ def save_checkpoint(
                 raise TrainError(f"the checkpoint {folder} cannot be written: {fault}") from None
 
 
+def stated_family(folder: Path) -> str:
+    """What a checkpoint says it is; an encoder where it says nothing, for the reader to refuse."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return str(config["family"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "wav2vec2"
+
+
 def load_config(folder: Path, family: str, *needed: str) -> dict[str, Any]:
     """Read a checkpoint's config alone; `needed` are the keys that it must have.
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dmae
 import numpy as np
 from compression_page import write_page
 from tasks import Row, Task, run_all
@@ -73,6 +74,8 @@ BAND_PARAMS = (540_000, 600_000)
 MASK_RATIOS = (0.75, 0.9, 0.95)
 MAE, DMAE = ["updates=400"], ["updates=200"]
 """Of the masked autoencoder that DMAE's students learn from, and of the students."""
+TIMED = (("mae-tiny", 64), ("mae-base", 2))
+"""Teachers of DMAE whose early stop is timed, and clips of a pass."""
 
 
 def main() -> None:
@@ -102,6 +105,7 @@ def tasks(data: Path, runs: Path) -> list[Task]:
     for variant in ("random-start", "raw-targets", "all-frames"):
         for seed in SEEDS:
             made += variant_tasks(variant, data, runs, seed)
+    made += [Task(f"teacher-time-{name}", time_teacher, (name, size)) for name, size in TIMED]
     return made
 
 
@@ -387,6 +391,10 @@ def train_dmae(
     learns_from = teacher if weight else None
     model, seconds = timed(pretrain, recipe, data, folder / "run", resume=True, teacher=learns_from)
     return {"cpu_s": seconds, "accuracy": probed(patch_states(load_patches(model)), data)}
+
+
+def time_teacher(folder: Path, name: str, batch: int) -> Row:
+    return dmae.measure(name, mask_ratio=0.75, batch=batch, rounds=20, threads=1)
 
 
 def probed(extract: Any, data: Path) -> float:

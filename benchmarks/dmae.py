@@ -37,9 +37,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="numbers instead of lines")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    recipe = load_pretraining(options.recipe, recipe_folder("train"))
-    assert isinstance(recipe, Recipe)
-    found = measure(recipe, options)
+    found = measure(
+        options.recipe,
+        mask_ratio=options.mask_ratio,
+        batch=options.batch,
+        rounds=options.rounds,
+        threads=options.threads,
+    )
     if options.json:
         print(json.dumps(found))
         return
@@ -47,48 +51,55 @@ def main() -> None:
         print(f"{name.replace('_', ' '):34} {value}")
 
 
-def measure(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    name: str, *, mask_ratio: float, batch: int, rounds: int, threads: int
+) -> dict[str, Any]:
     """Medians, and ratios pair by pair, of processor time; layers and products they should follow.
 
     Args:
-        recipe: of the teacher.
-        options: of the command line.
+        name: the recipe of the teacher.
+        mask_ratio: share of patches hidden.
+        batch: clips of a pass, a crop long.
+        rounds: timed passes of each kind.
+        threads: as torch was told.
     """
-    config, ratio = recipe.encoder, options.mask_ratio
+    recipe = load_pretraining(name, recipe_folder("train"))
+    assert isinstance(recipe, Recipe)
+    config = recipe.encoder
     samples = round(recipe.batch.crop_seconds * SAMPLE_RATE)
     patches, stop = config.num_patches(samples), recipe.stop(config)
     with seeded(0):
         teacher = PatchEncoder(config).eval()
-        cut = teacher.patches(torch.randn(options.batch, samples) * 0.1)
-    lengths = np.full(options.batch, patches)
-    rngs = Draws(0, 0).rows(list(range(options.batch)))
-    visible = shown(random_masks(lengths, ratio=ratio, rngs=rngs), lengths, cut.device)
+        cut = teacher.patches(torch.randn(batch, samples) * 0.1)
+    lengths = np.full(batch, patches)
+    rngs = Draws(0, 0).rows(list(range(batch)))
+    visible = shown(random_masks(lengths, ratio=mask_ratio, rngs=rngs), lengths, cut.device)
     passes = {
         "stopped": {"visible": visible, "stop_after": stop},
         "whole": {"visible": visible},
         "unmasked": {},
     }
-    times: dict[str, list[float]] = {name: [] for name in passes}
+    times: dict[str, list[float]] = {kind: [] for kind in passes}
     with torch.inference_mode():
-        for number in range(options.rounds + 1):
-            for name, arguments in passes.items():
+        for number in range(rounds + 1):
+            for kind, arguments in passes.items():
                 begin = time.process_time()
                 teacher.encode(cut, **arguments)
                 if number:  # the first is a warm-up
-                    times[name].append(time.process_time() - begin)
-    few = num_kept(patches, ratio)
+                    times[kind].append(time.process_time() - begin)
+    few = num_kept(patches, mask_ratio)
     macs = {
         "stopped": patch_macs(config, samples, shown=few, stop_after=stop),
         "whole": patch_macs(config, samples, shown=few),
         "unmasked": patch_macs(config, samples),
     }
-    products = {name: part.projection + part.layers for name, part in macs.items()}
+    products = {kind: part.projection + part.layers for kind, part in macs.items()}
     return {
-        "machine": f"{platform.machine()}, {options.threads} thread(s), no GPU",
-        "teacher": f"{options.recipe}, {config.num_layers} layers of {config.embed_dim}",
-        "tokens": f"{few} of {patches} patches, {options.batch} clips",
+        "machine": f"{platform.machine()}, {threads} thread(s), no GPU",
+        "teacher": f"{name}, {config.num_layers} layers of {config.embed_dim}",
+        "tokens": f"{few} of {patches} patches, {batch} clips",
         "layers_run": f"{stop} of {config.num_layers}",
-        **{f"{name}_ms": round(1e3 * statistics.median(times[name]), 2) for name in passes},
+        **{f"{kind}_ms": round(1e3 * statistics.median(times[kind]), 2) for kind in passes},
         "layers_stopped_over_whole": round(stop / config.num_layers, 3),
         "macs_stopped_over_whole": round(products["stopped"] / products["whole"], 3),
         "time_stopped_over_whole": _ratio(times["stopped"], times["whole"]),

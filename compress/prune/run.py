@@ -23,6 +23,7 @@ from train.tasks.keywords import FAMILY as KEYWORDS
 from train.tasks.keywords import PooledEncoder, load_keywords
 
 from .. import CompressError
+from ..supernet import FAMILY as SUPERNET
 from . import importance
 from .budget import Scores, choose_widths, costs
 from .graph import cut
@@ -183,7 +184,13 @@ def _clips(data: Path, calibration: CalibrationConfig, seed: int) -> list[Wavefo
 
 def _encoder_in(folder: Path) -> Wav2Vec2Encoder:
     """An encoder's checkpoint, or the body of a keyword model's."""
-    if stated_family(folder) != KEYWORDS:
+    family = stated_family(folder)
+    if family == SUPERNET:
+        raise CompressError(
+            f"{folder} holds a supernet, which is many models in one; cut one out first with "
+            "compress cut or compress search, then prune that"
+        )
+    if family != KEYWORDS:
         return load_encoder(folder)
     body = load_keywords(folder).body
     if not isinstance(body, PooledEncoder):

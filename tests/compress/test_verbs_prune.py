@@ -12,6 +12,8 @@ from compress.cost.encoder_params import encoder_params
 from compress.cost.macs import macs
 from compress.folders import recipe_folder
 from compress.prune.recipe import PruneRecipe
+from compress.spaces import get_space
+from compress.supernet import Supernet, save_supernet
 from train.models.checkpoints import digest, load_config
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.models.wav2vec2_config import Conv, Wav2Vec2Config
@@ -248,6 +250,16 @@ def test_a_model_without_an_encoder_is_told(call, tmp_path):
         "prune", "prune-tiny", *BY_NORM, "--model", tmp_path, "--out", tmp_path / "out"
     )
     assert (code, "without an encoder" in err) == (1, True)
+
+
+def test_a_supernet_is_to_be_cut_first(call, tmp_path):
+    supernet = Supernet(get_space("otolite-tiny"), target_dim=4)
+    save_supernet(tmp_path / "model", supernet, provenance={})
+    code, _, err = call(
+        "prune", "prune-tiny", *BY_NORM, "--model", tmp_path, "--out", tmp_path / "out"
+    )
+    assert (code, "compress cut" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_people_see_what_each_layer_keeps(call, teacher):

@@ -3,9 +3,12 @@
 import json
 import logging
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -67,4 +70,14 @@ def _row(runs: Path, name: str) -> Row | None:
 
 def _one_core() -> None:
     torch.set_num_threads(1)
+    threading.Thread(
+        target=_end_with, args=(multiprocessing.parent_process(),), daemon=True
+    ).start()
     logging.basicConfig(format="%(process)d %(message)s", level=logging.WARNING)
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    """Stop when the command is killed: its next run would share this one's folder."""
+    assert parent is not None, "workers are started by the command"
+    parent.join()
+    os._exit(1)

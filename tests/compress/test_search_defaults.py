@@ -54,7 +54,7 @@ def test_a_target_alone_is_enough(package, call, caplog, monkeypatch, tmp_path):
         "distillation, for 2 of them",
         "no teacher is at hand: subnets are compared with the largest of them",
         "scoring on 6 held-out clips",
-        "it ruled none out: the largest has 1,282,624 parameters. Try --target-params 740k",
+        "it ruled none out: the largest has 1,281,920 parameters. Try --target-params 740k",
         "compress report runs/search-30M",
         "compress search --supernet lighthubert-small",
     ):

@@ -46,6 +46,7 @@ def test_running_normalization_of_any_length_equals_torch(tmp_path):
     largest_difference(Offline(), path.read_bytes(), lengths, output="features", tolerance=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # the exporter's own
 def test_a_graph_of_one_step_streams_to_what_torch_gives_offline():
     norm = RunningNorm(RunningNormConfig()).eval()
     step = 160

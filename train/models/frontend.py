@@ -27,6 +27,10 @@ _LEAST_POWER = 1e-36
 class FrontEnd(nn.Module):
     """A spectrogram or its cepstra, in any flavour that a config describes."""
 
+    kernel: Tensor
+    mel: Tensor
+    cosines: Tensor
+
     def __init__(self, config: FrontEndConfig, *, dtype: torch.dtype | None = None) -> None:
         """Make the tables.
 
@@ -60,16 +64,12 @@ class FrontEnd(nn.Module):
         """
         config = self.config
         framed = _with_margins(waveform, *config.margins)
-        spectrum = functional.conv1d(
-            framed.unsqueeze(1),
-            self.kernel,  # type: ignore[arg-type]
-            stride=config.hop_samples,
-        )
+        spectrum = functional.conv1d(framed.unsqueeze(1), self.kernel, stride=config.hop_samples)
         real, imaginary = spectrum.square().chunk(2, dim=1)
         energies = (real + imaginary).transpose(1, 2)  # (batch, frames, bins)
         if config.spectrum == "magnitude":
             energies = energies.clamp_min(_LEAST_POWER).sqrt()
-        features = self._log(energies @ self.mel)  # type: ignore[operator]
+        features = self._log(energies @ self.mel)
         if config.num_cepstra:
             features = features @ self.cosines
         orders = [features]
@@ -149,9 +149,10 @@ def _mel_filters(config: FrontEndConfig) -> NDArray[np.float64]:
     """(fft_size / 2 + 1, num_mels): triangles whose corners are equally spaced in mels."""
     to_mel, to_hz = (_htk, _htk_hz) if config.mel_scale == "htk" else (_slaney, _slaney_hz)
     lowest, highest = to_mel(np.array([config.lowest_hz, config.highest_hz]))
-    edges = np.linspace(lowest, highest, config.num_mels + 2)
+    edges: NDArray[np.float64] = np.linspace(lowest, highest, config.num_mels + 2)
     edges_hz = to_hz(edges)
-    bins = np.arange(config.fft_size // 2 + 1) * (SAMPLE_RATE / config.fft_size)
+    bins: NDArray[np.float64] = np.arange(config.fft_size // 2 + 1.0)
+    bins *= SAMPLE_RATE / config.fft_size
     if config.triangles == "mel":
         bins = to_mel(bins)
     else:

@@ -114,6 +114,20 @@ class FrontEndConfig:
         return (self.num_cepstra or self.num_mels) * (1 + self.num_deltas)
 
     @property
+    def frames_stand_alone(self) -> bool:
+        """Whether a frame is a function of its own samples: a stream can then make each one once.
+
+        Otherwise the edges of what is looked at, or what comes later, change frames: only a model
+        that runs over whole windows again gives the same in a stream.
+        """
+        return self.framing != "centred" and self.top_db is None and not self.num_deltas
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples from a frame's first to its last, those outside the window included."""
+        return self.window_samples if self.framing == "window" else self.fft_size
+
+    @property
     def margins(self) -> tuple[int, int]:
         """Zeros to add before and after a waveform; where negative, samples to leave out."""
         if self.framing == "window":
@@ -124,8 +138,8 @@ class FrontEndConfig:
 
     def num_frames(self, num_samples: int) -> int:
         """Frames that a waveform of `num_samples` gives."""
-        left = num_samples + sum(self.margins) - self.window_samples
-        return max(0, left // self.hop_samples + 1)
+        surplus = num_samples + sum(self.margins) - self.window_samples
+        return max(0, surplus // self.hop_samples + 1)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values from which `FrontEndConfig(**values)` makes this again."""

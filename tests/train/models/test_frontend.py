@@ -107,6 +107,30 @@ def test_a_row_does_not_depend_on_its_neighbours(name):
     torch.testing.assert_close(together, front_end(quiet)[0], rtol=0, atol=1e-9)
 
 
+STREAMED = {
+    "librosa without top_db": dataclasses.replace(preset("librosa-mfcc"), top_db=None),
+    "window inside the FFT": dataclasses.replace(
+        preset("librosa-logmel"), top_db=None, framing="fft"
+    ),
+    **{name: config for name, config in PRESETS.items() if config.frames_stand_alone},
+}
+
+
+def test_which_presets_a_stream_can_make_frame_by_frame():
+    alone = {name for name, config in PRESETS.items() if config.frames_stand_alone}
+    assert alone == {"kaldi-logmel", "tensorflow-logmel", "tensorflow-mfcc", "mlperf-tiny-mfcc"}
+
+
+@pytest.mark.parametrize("config", STREAMED.values(), ids=STREAMED)
+def test_frames_that_stand_alone_are_the_same_made_one_by_one(config):
+    waveform = noise(1, 2_500).double()
+    front_end = FrontEnd(config, dtype=torch.float64)
+    together = front_end(waveform)
+    starts = range(0, 2_500 - config.frame_samples + 1, config.hop_samples)
+    singly = [front_end(waveform[:, start : start + config.frame_samples]) for start in starts]
+    torch.testing.assert_close(torch.cat(singly, dim=1), together, rtol=0, atol=1e-9)
+
+
 def test_bins_that_no_filter_looks_at_are_not_computed():
     config = dataclasses.replace(preset("mlperf-tiny-mfcc"), lowest_hz=1_000.0)
     # 1000 / 31.25 = 32 and 4000 / 31.25 = 128 are the outer corners, of weight zero

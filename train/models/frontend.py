@@ -1,12 +1,13 @@
-"""Log-mel and MFCC as graph operations: one strided convolution, squares, a matrix, a log.
+"""Log-mel and MFCC as graph operations: one strided convolution, squares, a matrix, a log, a DCT.
 
-Kaldi's DC removal, pre-emphasis and window are linear, so they fold into the convolution's
-kernel: the module that trains is the module that exports, and an app feeds plain PCM.
-Source: Kaldi's feature definitions (25 ms Povey window, 10 ms hop, snip_edges, no dither).
+Window, DC removal and pre-emphasis are linear, so they fold into the convolution's kernel: the
+module that trains is the module that exports, and an app feeds plain PCM.
+Sources: Kaldi's feature definitions; librosa 0.11's `feature` and `filters`; `tf.signal`, as ARM's
+Keyword Transformer (google-research's kws_streaming) and MLPerf Tiny use it.
 """
 
+import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,50 +15,103 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-SAMPLE_RATE = 16_000
-WINDOW_SAMPLES = 400
-HOP_SAMPLES = 160
-_FFT_SIZE = 512
-_PREEMPHASIS = 0.97
-_LOWEST_HZ = 20.0
-_FLOOR = float(np.finfo(np.float32).eps)
+from .frontend_config import HOP_SAMPLES as HOP_SAMPLES
+from .frontend_config import SAMPLE_RATE as SAMPLE_RATE
+from .frontend_config import WINDOW_SAMPLES as WINDOW_SAMPLES
+from .frontend_config import FrontEndConfig, preset
+
+_LEAST_POWER = 1e-36
+"""Keeps a root's slope finite at digital silence; its root is far below every floor."""
 
 
-class LogMel(nn.Module):
-    """Kaldi's log-mel filter bank of a waveform at 16 kHz."""
+class FrontEnd(nn.Module):
+    """A spectrogram or its cepstra, in any flavour that a config describes."""
 
-    def __init__(self, num_mels: int = 40) -> None:
+    kernel: Tensor
+    mel: Tensor
+    cosines: Tensor
+
+    def __init__(self, config: FrontEndConfig, *, dtype: torch.dtype | None = None) -> None:
+        """Make the tables.
+
+        Args:
+            config: what to compute.
+            dtype: of tables and waveform; None: torch's default.
+
+        Raises:
+            ValueError: no bin of the spectrum lies under any mel filter.
+        """
         super().__init__()
-        kernel = torch.from_numpy(_spectrum_kernel()).float()
+        self.config = config
+        dtype = dtype or torch.get_default_dtype()
+        filters = _mel_filters(config)
+        bins = np.flatnonzero(filters.any(axis=1))  # the others are not even computed
+        if not bins.size:
+            raise ValueError(
+                f"bins of {SAMPLE_RATE / config.fft_size:g} Hz all miss the mel filters, which lie "
+                f"between {config.lowest_hz:g} and {config.highest_hz:g} Hz; raise fft_size"
+            )
+        kernel = torch.from_numpy(_spectrum_kernel(config, bins)).to(dtype)
         self.register_buffer("kernel", kernel.unsqueeze(1), persistent=False)
-        mel = torch.from_numpy(_mel_filters(num_mels)).float()
-        self.register_buffer("mel", mel, persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) in [-1, 1] to (batch, frames at 100 Hz, num_mels), natural log."""
-        spectrum = functional.conv1d(waveform.unsqueeze(1), self.kernel, stride=HOP_SAMPLES)  # type: ignore[arg-type]
-        real, imaginary = spectrum.square().chunk(2, dim=1)
-        energies = (real + imaginary).transpose(1, 2) @ self.mel  # type: ignore[operator]
-        return energies.clamp_min(_FLOOR).log()
-
-
-class Mfcc(nn.Module):
-    """Kaldi's MFCC, with first and second differences: HuBERT's first targets.
-
-    13 cepstra from 23 mels (lifter 22, no energy) and two delta orders: 39 numbers a frame.
-    """
-
-    def __init__(self, num_mels: int = 23, num_cepstra: int = 13) -> None:
-        super().__init__()
-        self.log_mel = LogMel(num_mels)
-        cosines = torch.from_numpy(_cepstrum_matrix(num_mels, num_cepstra)).float()
+        self.register_buffer("mel", torch.from_numpy(filters[bins]).to(dtype), persistent=False)
+        cosines = torch.from_numpy(_cepstrum_matrix(config)).to(dtype)
         self.register_buffer("cosines", cosines, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) in [-1, 1] to (batch, frames at 100 Hz, 39)."""
-        cepstra = self.log_mel(waveform) @ self.cosines
-        first = _delta(cepstra)
-        return torch.cat([cepstra, first, _delta(first)], dim=-1)
+        """(batch, samples) in [-1, 1] to (batch, frames, output_dim).
+
+        At least the samples of one frame; `config.num_frames` tells how many frames they give.
+        """
+        config = self.config
+        framed = _with_margins(waveform, *config.margins)
+        spectrum = functional.conv1d(framed.unsqueeze(1), self.kernel, stride=config.hop_samples)
+        real, imaginary = spectrum.square().chunk(2, dim=1)
+        energies = (real + imaginary).transpose(1, 2)  # (batch, frames, bins)
+        if config.spectrum == "magnitude":
+            energies = energies.clamp_min(_LEAST_POWER).sqrt()
+        features = self._log(energies @ self.mel)
+        if config.num_cepstra:
+            features = features @ self.cosines
+        orders = [features]
+        for _ in range(config.num_deltas):
+            orders.append(_delta(orders[-1]))
+        return torch.cat(orders, dim=-1) if config.num_deltas else features
+
+    def _log(self, energies: Tensor) -> Tensor:
+        config = self.config
+        if config.floor_added:
+            logs = (energies + config.floor).log()
+        else:
+            logs = energies.clamp_min(config.floor).log()
+        if config.decibels:
+            logs = logs * (10.0 / math.log(10.0))
+        if config.top_db is not None:
+            # librosa takes the largest of all rows; here no row depends on its neighbours.
+            logs = torch.maximum(logs, logs.amax(dim=(1, 2), keepdim=True) - config.top_db)
+        return logs
+
+
+class LogMel(FrontEnd):
+    """Kaldi's log-mel filter bank, natural log, 100 frames a second."""
+
+    def __init__(self, num_mels: int = 40) -> None:
+        super().__init__(dataclasses.replace(preset("kaldi-logmel"), num_mels=num_mels))
+
+
+class Mfcc(FrontEnd):
+    """HuBERT's first targets: Kaldi's MFCC, first and second differences, 39 numbers a frame."""
+
+    def __init__(self) -> None:
+        super().__init__(preset("kaldi-mfcc"))
+
+
+def _with_margins(waveform: Tensor, before: int, after: int) -> Tensor:
+    """Add zeros (of any count) or leave samples out (negative) at both ends."""
+    if before > 0 or after > 0:
+        return functional.pad(waveform, (before, after))
+    if before or after:
+        return waveform[:, -before : after or None]
+    return waveform
 
 
 def _delta(features: Tensor) -> Tensor:
@@ -68,39 +122,82 @@ def _delta(features: Tensor) -> Tensor:
     return (2 * far + near) / 10.0
 
 
-def _spectrum_kernel() -> NDArray[np.float64]:
+def _spectrum_kernel(config: FrontEndConfig, bins: NDArray[np.intp]) -> NDArray[np.float64]:
     """(2 * bins, window): window · pre-emphasis · DC removal, then cosines and sines."""
-    index = np.arange(WINDOW_SAMPLES)
-    remove_mean = np.eye(WINDOW_SAMPLES) - 1.0 / WINDOW_SAMPLES
-    emphasize = np.eye(WINDOW_SAMPLES) - _PREEMPHASIS * np.eye(WINDOW_SAMPLES, k=-1)
-    emphasize[0, 0] = 1.0 - _PREEMPHASIS  # Kaldi repeats the first sample before the frame
-    povey = (0.5 - 0.5 * np.cos(2 * math.pi * index / (WINDOW_SAMPLES - 1))) ** 0.85
-    frame = povey[:, None] * (emphasize @ remove_mean)
-    # The Nyquist bin is left out: Kaldi's mel filters end below it.
-    phase = 2 * math.pi * np.outer(np.arange(_FFT_SIZE // 2), index) / _FFT_SIZE
-    kernel: NDArray[np.float64] = np.concatenate([np.cos(phase), -np.sin(phase)]) @ frame
+    size = config.window_samples
+    index = np.arange(size)
+    frame = np.eye(size)
+    if config.remove_mean:
+        frame -= 1.0 / size
+    if config.preemphasis:
+        emphasize = np.eye(size) - config.preemphasis * np.eye(size, k=-1)
+        emphasize[0, 0] = 1.0 - config.preemphasis  # Kaldi repeats the first sample before a frame
+        frame = emphasize @ frame
+    if config.window == "povey":
+        window = (0.5 - 0.5 * np.cos(2 * math.pi * index / (size - 1))) ** 0.85
+    else:
+        window = 0.5 - 0.5 * np.cos(2 * math.pi * index / size)
+    # Where in the FFT's frame the window lies turns phases alone, which the squares drop.
+    phase = 2 * math.pi * np.outer(bins, index) / config.fft_size
+    kernel: NDArray[np.float64] = np.concatenate([np.cos(phase), -np.sin(phase)]) @ (
+        window[:, None] * frame
+    )
     return kernel
 
 
-def _mel_filters(num_mels: int) -> NDArray[np.float64]:
-    """(bins, num_mels): triangles of equal width on the mel scale, 20 Hz to Nyquist."""
-
-    def mel(hz: Any) -> Any:
-        return 1127.0 * np.log1p(hz / 700.0)
-
-    edges = np.linspace(mel(_LOWEST_HZ), mel(SAMPLE_RATE / 2), num_mels + 2)
-    bins = mel(np.arange(_FFT_SIZE // 2) * (SAMPLE_RATE / _FFT_SIZE))[:, None]
+def _mel_filters(config: FrontEndConfig) -> NDArray[np.float64]:
+    """(fft_size / 2 + 1, num_mels): triangles whose corners are equally spaced in mels."""
+    to_mel, to_hz = (_htk, _htk_hz) if config.mel_scale == "htk" else (_slaney, _slaney_hz)
+    lowest, highest = to_mel(np.array([config.lowest_hz, config.highest_hz]))
+    edges: NDArray[np.float64] = np.linspace(lowest, highest, config.num_mels + 2)
+    edges_hz = to_hz(edges)
+    bins: NDArray[np.float64] = np.arange(config.fft_size // 2 + 1.0)
+    bins *= SAMPLE_RATE / config.fft_size
+    if config.triangles == "mel":
+        bins = to_mel(bins)
+    else:
+        edges = edges_hz
+    bins = bins[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters: NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    if config.equal_area:
+        filters *= 2.0 / (edges_hz[2:] - edges_hz[:-2])
     return filters
 
 
-def _cepstrum_matrix(num_mels: int, num_cepstra: int) -> NDArray[np.float64]:
-    """(num_mels, num_cepstra): orthonormal DCT-II, liftered with L = 22."""
-    order = np.arange(num_cepstra)
+def _htk(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1127.0 * np.log1p(hz / 700.0)
+
+
+def _htk_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 700.0 * np.expm1(mel / 1127.0)
+
+
+_SLANEY_KNEE_HZ, _SLANEY_HZ_PER_MEL = 1000.0, 200.0 / 3
+_SLANEY_KNEE_MEL = _SLANEY_KNEE_HZ / _SLANEY_HZ_PER_MEL
+_SLANEY_LOG_STEP = math.log(6.4) / 27.0
+"""27 mels from 1 to 6.4 kHz (Slaney's Auditory Toolbox)."""
+
+
+def _slaney(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = np.log(np.maximum(hz, _SLANEY_KNEE_HZ) / _SLANEY_KNEE_HZ) / _SLANEY_LOG_STEP
+    return np.minimum(hz, _SLANEY_KNEE_HZ) / _SLANEY_HZ_PER_MEL + above
+
+
+def _slaney_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = np.exp(_SLANEY_LOG_STEP * np.maximum(mel - _SLANEY_KNEE_MEL, 0.0))
+    return np.minimum(mel, _SLANEY_KNEE_MEL) * _SLANEY_HZ_PER_MEL * above
+
+
+def _cepstrum_matrix(config: FrontEndConfig) -> NDArray[np.float64]:
+    """(num_mels, num_cepstra): DCT-II, liftered."""
+    num_mels = config.num_mels
+    order = np.arange(config.num_cepstra)
     dct = np.cos(math.pi / num_mels * np.outer(np.arange(num_mels) + 0.5, order))
-    dct *= np.where(order == 0, math.sqrt(1 / num_mels), math.sqrt(2 / num_mels))
-    lifter = 1.0 + 11.0 * np.sin(math.pi * order / 22.0)
-    result: NDArray[np.float64] = dct * lifter
-    return result
+    dct *= math.sqrt(2 / num_mels)
+    if config.dct == "orthonormal":
+        dct[:, :1] *= math.sqrt(0.5)
+    if config.lifter:
+        dct *= 1.0 + config.lifter / 2 * np.sin(math.pi * order / config.lifter)
+    return dct

@@ -3,8 +3,7 @@
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-_WINDOW_SAMPLES, _HOP_SAMPLES = 400, 160
-"""Of frontend.LogMel."""
+from .frontend_config import HOP_SAMPLES, WINDOW_SAMPLES
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -74,7 +73,7 @@ class PatchesConfig:
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of the spectrogram that `num_samples` of waveform give."""
-        return max(0, (num_samples - _WINDOW_SAMPLES) // _HOP_SAMPLES + 1)
+        return max(0, (num_samples - WINDOW_SAMPLES) // HOP_SAMPLES + 1)
 
     def num_patches(self, num_samples: int) -> int:
         """Whole patches that `num_samples` of waveform give."""

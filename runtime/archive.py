@@ -36,7 +36,8 @@ class ZipFiles:
         self._max_bytes = max_bytes
         self._spent_bytes = 0
         self._most_unpacked_bytes = _RATIO_SLACK_BYTES + _MAX_RATIO * size_bytes
-        self._entries = _plain_entries(archive.infolist(), what)
+        with _translating(what):
+            self._entries = _plain_entries(archive.infolist(), what)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -159,7 +160,7 @@ def _plain_entries(entries: Iterable[zipfile.ZipInfo], what: str) -> dict[str, z
     infos = [
         info
         for info in entries
-        if not info.is_dir()
+        if not info.filename.endswith("/")
         and not info.filename.startswith("__MACOSX/")
         and not is_dropping(info.filename.rpartition("/")[2])
     ]
@@ -175,6 +176,8 @@ def _plain_entries(entries: Iterable[zipfile.ZipInfo], what: str) -> dict[str, z
             raise BundleFault(f"entry {shown} leaves its own folder")
         if name in named:
             raise BundleFault(f"entry {shown} is there twice")
+        if info.header_offset < 0:
+            raise zipfile.BadZipFile(f"entry {shown} lies before the start of the file")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise BundleFault(f"entry {shown} is a link; zip the file that it leads to")
         if info.flag_bits & _ENCRYPTED:

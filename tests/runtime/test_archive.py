@@ -108,6 +108,18 @@ def test_an_encrypted_or_oddly_packed_entry_says_what_to_do() -> None:
         _read(buffer.getvalue())
 
 
+def test_an_entry_without_a_name_or_a_place_is_refused() -> None:
+    data = _zip(("a", b"x"), ("b", b"y"))
+    nameless = data.replace(b"a", b"\0")
+    with pytest.raises(BundleFault, match="'' must be a plain file name"):
+        _read(nameless)
+    displaced = bytearray(data)
+    place = data.index(b"PK\x05\x06") + 16  # the directory's offset: all others are told by it
+    struct.pack_into("<I", displaced, place, struct.unpack_from("<I", data, place)[0] + 9)
+    with pytest.raises(BundleFault, match="before the start of the file"):
+        _read(bytes(displaced))
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(at_most: AtMost) -> None:
     bomb = _zip(("a", bytes(64 * MIB)))
     with at_most(2), pytest.raises(BundleFault, match="over 100 times its own size"):

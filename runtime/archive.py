@@ -202,10 +202,10 @@ class _Frugal(io.BufferedReader):
         Raises:
             BadZipFile: over 1 MiB was asked for, or lies up to the end.
         """
-        to_end = size is None or size < 0
-        if not to_end and size > _BLOCK_BYTES:
+        wanted_bytes = -1 if size is None else size
+        if wanted_bytes > _BLOCK_BYTES:
             raise _large_directory()
-        data = super().read(_BLOCK_BYTES + 1 if to_end else size)
+        data = super().read(_BLOCK_BYTES + 1 if wanted_bytes < 0 else wanted_bytes)
         if len(data) > _BLOCK_BYTES:
             raise _large_directory()
         return data

@@ -16,7 +16,7 @@ _KINDS = "biuf"
 
 
 def read_arrays(data: bytes, *, what: str, max_bytes: int) -> dict[str, np.ndarray]:
-    """Every array of an .npz by name, read-only.
+    """Every array of an .npz by name.
 
     `numpy.load` makes room for the shape that a header claims before it reads the numbers; here a
     claim must fit the bytes that are there.
@@ -58,4 +58,4 @@ def _array(name: str, data: bytes) -> np.ndarray:
             f"{name} claims the shape {one_line(shape)} of {dtype}, and {there_bytes} bytes follow"
         )
     flat = np.frombuffer(data, dtype=dtype, offset=handle.tell())
-    return flat.reshape(shape, order="F" if fortran_order else "C")
+    return flat.reshape(shape, order="F" if fortran_order else "C").copy()

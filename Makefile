@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression clean
+.PHONY: demo test lint results teachers compression device-wheel clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -32,6 +32,16 @@ teachers: $(VENV)/.benchmarks
 # Can a search be trusted? Writes docs/results/compress.md; about 90 minutes on two cores, resumable.
 compression: $(VENV)/.all
 	$(BIN)/python benchmarks/compression.py --data $(or $(DATA),../shared/data/speech_commands)
+
+# The wheel for devices, runtime/ alone as otolite_runtime, into DIST. Needs PYTHON with pip, and no .venv.
+DIST ?= dist
+device-wheel:
+	tree=$$(mktemp -d) && trap 'rm -rf "$$tree"' EXIT && \
+	cp runtime/pyproject.toml LICENSE "$$tree" && \
+	sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml > "$$tree/VERSION" && \
+	cp -r runtime "$$tree/otolite_runtime" && \
+	$(PYTHON) -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir "$(DIST)" "$$tree"
+	@ls -l "$(DIST)"/otolite_runtime-*.whl
 
 $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

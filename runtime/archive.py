@@ -1,52 +1,112 @@
-"""Read a zip of plain files into memory, whatever its headers claim."""
+"""Read a zip of plain files in memory: nothing is extracted, and no header is believed."""
 
+import io
+import re
+import stat
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from .faults import BundleFault
+from .faults import BundleFault, one_line
 
-DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-"""File managers leave these behind. Nothing reads them, so they are no reason to refuse a file."""
 _MAX_ENTRIES = 1000
+_MAX_RATIO = 100
+"""Most unpacked bytes for a packed one: weights do not reach 2, zeros reach 1000."""
+_RATIO_SLACK_BYTES = 1 << 20
+"""Unpacked bytes that need no packed ones: a small file of repeated text is no attack."""
 _BLOCK_BYTES = 1 << 20
 _ENCRYPTED = 0x1
+_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+_DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+
+
+class ZipFiles:
+    """The files of an open zip, by name; `open_zip` makes it.
+
+    All reads together give at most `max_bytes`, and at most 100 times the zip's own size.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, *, what: str, max_bytes: int, size_bytes: int):
+        self._archive = archive
+        self._what = what
+        self._max_bytes = max_bytes
+        self._spent_bytes = 0
+        self._most_unpacked_bytes = _RATIO_SLACK_BYTES + _MAX_RATIO * size_bytes
+        with _translating(what):
+            self._entries = _plain_entries(archive.infolist(), what)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every file, without the folder that may wrap them all."""
+        return tuple(self._entries)
+
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """One file's bytes, its checksum right.
+
+        Args:
+            name: one of `names`.
+            max_bytes: most bytes of this file; None: what is left of the zip's own limit.
+
+        Raises:
+            BundleFault: damaged or too large; a size that is claimed counts as one that is there.
+        """
+        entry = self._entries[name]
+        left_bytes = self._max_bytes - self._spent_bytes
+        limit_bytes = left_bytes if max_bytes is None else min(max_bytes, left_bytes)
+        unpacking_bytes = self._most_unpacked_bytes - self._spent_bytes
+        if entry.file_size > limit_bytes:
+            raise self._too_large(name, max_bytes)
+        if entry.file_size > unpacking_bytes:
+            raise BundleFault(
+                f"unpacks to over {_MAX_RATIO} times its own size, as no model does. "
+                "Take it from its folder if you trust it."
+            )
+        with _translating(self._what), self._archive.open(entry) as handle:
+            data = read_bounded(handle, min(limit_bytes, unpacking_bytes))
+        if len(data) > min(limit_bytes, unpacking_bytes):
+            raise self._too_large(name, max_bytes)
+        self._spent_bytes += len(data)
+        return data
+
+    def _too_large(self, name: str, max_bytes: int | None) -> BundleFault:
+        if max_bytes is not None and max_bytes < self._max_bytes:
+            return file_too_large(name, max_bytes)
+        return too_large(self._what, self._max_bytes)
+
+
+@contextmanager
+def open_zip(source: Path | bytes, *, what: str, max_bytes: int) -> Iterator[ZipFiles]:
+    """Open a zip and check its directory; files are unpacked as they are asked for.
+
+    Args:
+        source: a zip, or its bytes, with the files at its root or in one folder.
+        what: it should be, with its article, for messages: "a bundle".
+        max_bytes: most bytes, packed and unpacked.
+
+    Raises:
+        BundleFault: not a whole zip, too large, or an entry that is encrypted, a link, there twice,
+            outside of the folder or of a name that some system cannot keep.
+        OSError: the file cannot be read.
+    """
+    raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb", buffering=0)
+    with _Frugal(raw) as handle:
+        size_bytes = handle.seek(0, io.SEEK_END)
+        if size_bytes > max_bytes:
+            raise too_large(what, max_bytes)
+        with _translating(what):
+            archive = zipfile.ZipFile(handle)
+        with archive:
+            yield ZipFiles(archive, what=what, max_bytes=max_bytes, size_bytes=size_bytes)
 
 
 def read_zip(path: Path, *, what: str, max_bytes: int) -> dict[str, bytes]:
-    """Every file of a zip by name; nothing is extracted.
-
-    Args:
-        path: a zip with the files at its root or in one folder.
-        what: it should be, with its article, for messages: "a bundle".
-        max_bytes: most bytes, packed and unpacked: a zip may claim anything.
-
-    Raises:
-        BundleFault: not a whole zip, too large, or an entry that is encrypted, there twice or
-            outside of the folder.
-        OSError: the file cannot be read.
-    """
-    if path.stat().st_size > max_bytes:
-        raise too_large(what, max_bytes)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = _plain_names(archive.infolist(), what)
-            files: dict[str, bytes] = {}
-            left_bytes = max_bytes
-            for info, name in names:
-                with archive.open(info) as handle:
-                    files[name] = read_bounded(handle, left_bytes)
-                if len(files[name]) > left_bytes:
-                    raise too_large(what, max_bytes)
-                left_bytes -= len(files[name])
-            return files
-    # Every way in which zipfile reports damage: it has no base class of its own.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise _not_a_zip(error, what) from error
-    except (RuntimeError, ValueError, IndexError, KeyError, OverflowError) as error:
-        raise _not_a_zip(error, what) from error
+    """Every file of a zip by name; arguments and faults are `open_zip`'s."""
+    with open_zip(path, what=what, max_bytes=max_bytes) as files:
+        return {name: files.read(name) for name in files.names}
 
 
 def read_bounded(handle: IO[bytes], limit_bytes: int) -> bytes:
@@ -62,20 +122,47 @@ def read_bounded(handle: IO[bytes], limit_bytes: int) -> bytes:
 
 
 def too_large(what: str, max_bytes: int) -> BundleFault:
-    """The fault of more than `max_bytes`."""
+    """The fault of more than `max_bytes` in all."""
     return BundleFault(f"over {max_bytes >> 20} MiB unpacked, more than {what} may hold")
 
 
-def _plain_names(
-    entries: Iterable[zipfile.ZipInfo], what: str
-) -> list[tuple[zipfile.ZipInfo, str]]:
-    """Pair entries with file names; a zip may wrap everything in one folder."""
+def file_too_large(name: str, max_bytes: int) -> BundleFault:
+    """The fault of one file over `max_bytes`."""
+    return BundleFault(f"{name} is over {max_bytes >> 20} MiB, more than it may hold")
+
+
+def is_dropping(name: str) -> bool:
+    """True for what file managers leave behind: nothing reads it, so it is passed over."""
+    return name in _DROPPINGS or name.startswith("._")
+
+
+def check_file_names(names: Iterable[str]) -> None:
+    """Refuse names that are paths, or that mean something else on another system.
+
+    Raises:
+        BundleFault: not 1 to 100 letters, digits, `.`, `_` and `-` with none of the three first and
+            no `.` last; a device of Windows, such as `nul.onnx`; or two that differ in case alone.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if _PLAIN_NAME.fullmatch(name) is None or _DEVICE_NAME.fullmatch(name):
+            raise BundleFault(
+                f"{name[:100]!r} must be a plain file name: letters, digits, '.', '_' and '-', "
+                "at most 100, and none that a system keeps for itself"
+            )
+        twin = seen.setdefault(name.lower(), name)
+        if twin != name:
+            raise BundleFault(f"{twin!r} and {name!r} are one file where case does not count")
+
+
+def _plain_entries(entries: Iterable[zipfile.ZipInfo], what: str) -> dict[str, zipfile.ZipInfo]:
+    """Entries by file name; a zip may wrap everything in one folder."""
     infos = [
         info
         for info in entries
-        if not info.is_dir()
+        if not info.filename.endswith("/")
         and not info.filename.startswith("__MACOSX/")
-        and info.filename.rsplit("/", 1)[-1] not in DROPPINGS
+        and not is_dropping(info.filename.rpartition("/")[2])
     ]
     if len(infos) > _MAX_ENTRIES:
         raise BundleFault(f"holds {len(infos)} files, and {what} holds at most {_MAX_ENTRIES}")
@@ -84,18 +171,64 @@ def _plain_names(
     named: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         name = info.filename.rpartition("/")[2] if folder else info.filename
+        shown = repr(info.filename[:100])
         if folder in (".", "..") or "/" in folder or "/" in name or "\\" in info.filename:
-            raise BundleFault(f"entry {info.filename!r} leaves its own folder")
+            raise BundleFault(f"entry {shown} leaves its own folder")
         if name in named:
-            raise BundleFault(f"entry {name!r} is there twice")
+            raise BundleFault(f"entry {shown} is there twice")
+        if info.header_offset < 0:
+            raise zipfile.BadZipFile(f"entry {shown} lies before the start of the file")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise BundleFault(f"entry {shown} is a link; zip the file that it leads to")
         if info.flag_bits & _ENCRYPTED:
-            raise BundleFault(f"entry {name!r} is encrypted; make the zip again without a password")
+            raise BundleFault(f"entry {shown} is encrypted; make the zip again without a password")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BundleFault(f"entry {name!r} is neither stored nor deflated; zip it again")
+            raise BundleFault(f"entry {shown} is neither stored nor deflated; zip it again")
         named[name] = info
-    return [(info, name) for name, info in named.items()]
+    check_file_names(named)
+    return named
 
 
-def _not_a_zip(error: Exception, what: str) -> BundleFault:
-    reason = " ".join(str(error).split())[:200]
-    return BundleFault(f"no whole zip, and so not {what}: {reason}")
+class _Frugal(io.BufferedReader):
+    """A file that gives at most 1 MiB a read.
+
+    `zipfile` reads a zip's directory at once and makes an object of each entry, 20 times its size,
+    before anybody could count them. 1 MiB is a directory of over 5,000 files.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As any file's; without a size, up to the end.
+
+        Raises:
+            BadZipFile: over 1 MiB was asked for, or lies up to the end.
+        """
+        wanted_bytes = -1 if size is None else size
+        if wanted_bytes > _BLOCK_BYTES:
+            raise _large_directory()
+        data = super().read(_BLOCK_BYTES + 1 if wanted_bytes < 0 else wanted_bytes)
+        if len(data) > _BLOCK_BYTES:
+            raise _large_directory()
+        return data
+
+
+def _large_directory() -> zipfile.BadZipFile:
+    return zipfile.BadZipFile(f"its directory is over {_BLOCK_BYTES >> 20} MiB")
+
+
+@contextmanager
+def _translating(what: str) -> Iterator[None]:
+    """Every way in which zipfile reports damage, as one fault: it has no base class of its own."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        IndexError,
+        KeyError,
+        OverflowError,
+    ) as error:
+        raise BundleFault(f"no whole zip, and so not {what}: {one_line(error)}") from error

@@ -1,14 +1,15 @@
 """Read a bundle, a folder or its zip, into memory, and trust nothing before its digest fits."""
 
 import hashlib
-import io
-import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from .archive import DROPPINGS, read_bounded, read_zip, too_large
+from .archive import file_too_large, is_dropping, open_zip, read_bounded, too_large
+from .arrays import read_arrays
 from .faults import BundleFault
 from .manifest import (
     GOLDEN_FILE,
@@ -39,6 +40,10 @@ __all__ = [
 
 MAX_BUNDLE_BYTES = 512 << 20
 """Most uncompressed bytes of a bundle: it is read into memory, and a zip may claim anything."""
+MAX_MANIFEST_BYTES = 1 << 20
+"""Most bytes of manifest.json: as Python objects, JSON takes up to 30 times its own size."""
+MAX_GOLDEN_BYTES = 128 << 20
+"""Most bytes of a golden pair, unpacked: twice the longest window."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -96,21 +101,24 @@ def file_digest(path: str | Path) -> str:
 def read_bundle(path: str | Path) -> Bundle:
     """Read a bundle and verify every digest; a zip is read in memory and never extracted.
 
+    The manifest comes first, and nothing that it does not list is read at all. Links within a
+    folder are followed, as caches of models are made of them: what counts is the digest.
+
     Args:
         path: a folder, or a zip with the files at its root or in one folder.
 
     Raises:
-        BundleFault: absent, not a bundle, over 512 MiB, a file missing, unlisted or changed.
+        BundleFault: absent, not a bundle, over 512 MiB, a manifest over 1 MiB, a zip that unpacks
+            to over 100 times its size, a file missing, unlisted or changed.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            files = _read_folder(path)
-        elif path.is_file():
-            files = read_zip(path, what="a bundle", max_bytes=MAX_BUNDLE_BYTES)
-        else:
+            return _verified(_Folder(path))
+        if not path.is_file():
             raise BundleFault("no such bundle; give a bundle's folder or its .zip")
-        return _verified(files)
+        with open_zip(path, what="a bundle", max_bytes=MAX_BUNDLE_BYTES) as files:
+            return _verified(files)
     except BundleFault as fault:
         raise BundleFault(f"{path}: {fault}") from fault
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -121,58 +129,63 @@ def read_golden(data: bytes) -> Golden:
     """Read golden.npz's bytes: `pcm`, `posteriors` and the scalar `tolerance`.
 
     Raises:
-        BundleFault: not an npz, an array missing, of a wrong shape or dtype, or pickled.
+        BundleFault: not an npz, an array missing, of a wrong shape or dtype, pickled, or over
+            128 MiB.
     """
-    arrays = {}
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as members:
-            if sum(info.file_size for info in members.infolist()) > MAX_BUNDLE_BYTES:
-                raise too_large("a bundle", MAX_BUNDLE_BYTES)
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            for name in ("pcm", "posteriors", "tolerance"):
-                arrays[name] = archive[name]
-    # A damaged zip or npy header surfaces as nearly anything; here all of it means one thing.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BundleFault(f"{GOLDEN_FILE} cannot be read: {reason}. Export again.") from error
+        arrays = read_arrays(data, what="a golden pair", max_bytes=MAX_GOLDEN_BYTES)
+    except BundleFault as fault:
+        raise BundleFault(f"{GOLDEN_FILE} cannot be read: {fault}. Export again.") from fault
+    missing = [name for name in ("pcm", "posteriors", "tolerance") if name not in arrays]
+    if missing:
+        raise BundleFault(f"{GOLDEN_FILE} lacks {', '.join(missing)}. Export again.")
     pcm, posteriors, tolerance = (arrays[name] for name in ("pcm", "posteriors", "tolerance"))
     for name, array in (("pcm", pcm), ("posteriors", posteriors)):
-        if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 2:
+        if array.dtype != np.float32 or array.ndim != 2:
             raise BundleFault(f"{GOLDEN_FILE}: {name} must be float32 with 2 dimensions")
-        if 0 in array.shape or len(array) != len(pcm) or not np.isfinite(array).all():
+        if len(array) != len(pcm) or not np.isfinite(array).all():
             raise BundleFault(
-                f"{GOLDEN_FILE}: {name} {array.shape} must be finite and not empty, "
-                "with as many rows as pcm"
+                f"{GOLDEN_FILE}: {name} {array.shape} must be finite, with as many rows as pcm"
             )
-    if (
-        not isinstance(tolerance, np.ndarray)
-        or tolerance.shape != ()
-        or tolerance.dtype.kind != "f"
-    ):
+    if tolerance.shape != () or tolerance.dtype.kind != "f":
         raise BundleFault(f"{GOLDEN_FILE}: tolerance must be one float")
     if not 0.0 < float(tolerance) < np.inf:
         raise BundleFault(f"{GOLDEN_FILE}: tolerance must be positive, got {float(tolerance)}")
     return Golden(pcm=pcm, posteriors=posteriors, tolerance=float(tolerance))
 
 
-def _verified(files: dict[str, bytes]) -> Bundle:
-    if MANIFEST_FILE not in files:
+class _Source(Protocol):
+    """Where a bundle's files are."""
+
+    @property
+    def names(self) -> Iterable[str]: ...
+
+    def read(self, name: str, max_bytes: int) -> bytes: ...
+
+
+def _verified(source: _Source) -> Bundle:
+    names = set(source.names)
+    if MANIFEST_FILE not in names:
         raise BundleFault(f"holds no {MANIFEST_FILE}: not a bundle, or not a whole one")
     try:
-        text = files.pop(MANIFEST_FILE).decode("utf-8")
+        text = source.read(MANIFEST_FILE, MAX_MANIFEST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise BundleFault(f"{MANIFEST_FILE} is not UTF-8 text: {error}. Export again.") from error
     manifest = Manifest.from_json(text)
-    missing = sorted(set(manifest.files) - set(files))
+    missing = sorted(set(manifest.files) - names)
     if missing:
         raise BundleFault(f"lacks {', '.join(missing)}, which its manifest lists. Copy it whole.")
-    unlisted = sorted(set(files) - set(manifest.files))
+    unlisted = sorted(names - set(manifest.files) - {MANIFEST_FILE})
     if unlisted:
         raise BundleFault(
             f"holds {', '.join(map(repr, unlisted[:3]))}, which its manifest does not list. "
             "Remove what is not the bundle's own."
         )
+    files: dict[str, bytes] = {}
+    left_bytes = MAX_BUNDLE_BYTES
     for name, digest in manifest.files.items():
+        files[name] = source.read(name, left_bytes)
+        left_bytes -= len(files[name])
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise BundleFault(
                 f"{name} was changed or damaged: its sha256 is not the manifest's. "
@@ -181,19 +194,27 @@ def _verified(files: dict[str, bytes]) -> Bundle:
     return Bundle(manifest=manifest, files=files)
 
 
-def _read_folder(path: Path) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    left_bytes = MAX_BUNDLE_BYTES
-    names = sorted(entry.name for entry in path.iterdir() if entry.name not in DROPPINGS)
-    if MANIFEST_FILE not in names:  # before reading what may be somebody's whole home folder
-        raise BundleFault(f"holds no {MANIFEST_FILE}: not a bundle, or not a whole one")
-    for name in names:
-        file = path / name
+class _Folder:
+    """The files of a folder, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.names = [entry.name for entry in path.iterdir() if not is_dropping(entry.name)]
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """One file's bytes.
+
+        Raises:
+            BundleFault: not a plain file, or too large.
+            OSError: it cannot be read.
+        """
+        file = self._path / name
         if not file.is_file():  # a pipe would be waited for, a folder has no digest
             raise BundleFault(f"{name!r} is not a file; a bundle holds plain files only")
         with file.open("rb") as handle:
-            files[name] = read_bounded(handle, left_bytes)
-        if len(files[name]) > left_bytes:
+            data = read_bounded(handle, max_bytes)
+        if len(data) > max_bytes:
+            if name == MANIFEST_FILE:
+                raise file_too_large(name, max_bytes)
             raise too_large("a bundle", MAX_BUNDLE_BYTES)
-        left_bytes -= len(files[name])
-    return files
+        return data

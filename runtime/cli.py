@@ -17,12 +17,13 @@ from . import microphone
 from .bench import ROUNDS, measure_blocks, write_table
 from .blocks import read_blocks
 from .doctor import Report, check
-from .faults import RuntimeFault
+from .faults import RuntimeFault, one_line
 from .keyword import Event
 from .listen import listen, wav_blocks
 from .stream import load
 
 _PROGRAM = f"python -m {__package__}"
+_MAX_MESSAGE = 2000
 _INTERRUPTED = 128 + signal.SIGINT
 _UNREST = 1.5
 """p90 over median, of the usual block, above which a table is not to be trusted; 1.05 to 1.2 is
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads=options.threads,
         )
     except RuntimeFault as fault:
-        print(f"error: {' '.join(str(fault).split())}", file=sys.stderr)
+        print(f"error: {one_line(fault, _MAX_MESSAGE)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         _silence_stdout()

@@ -11,3 +11,15 @@ class BundleFault(RuntimeFault):
 
 class AudioFault(RuntimeFault):
     """A recording or a microphone cannot be read."""
+
+
+def one_line(error: object, max_characters: int = 200) -> str:
+    """A message of anybody's as one line that a terminal can show.
+
+    Engines and parsers quote what they were given, and a name in a received file may hold the
+    codes that move a terminal's cursor or change its title: those are shown as escapes.
+    """
+    text = " ".join(str(error).split())[:max_characters]
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )

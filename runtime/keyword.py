@@ -61,9 +61,8 @@ class KeywordDetector:
         self._sample_rate = sample_rate
         self._labels = labels
         # In the labels' order, so that a tie has one answer whatever the decision's order.
-        self._keywords = [
-            labels.index(word) for word in sorted(decision.keywords, key=labels.index)
-        ]
+        place = {label: index for index, label in enumerate(labels)}
+        self._keywords = sorted(place[word] for word in decision.keywords)
         self.reset()
 
     def reset(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .archive import check_file_names
 from .faults import BundleFault
 
 SCHEMA_VERSION = "1.0"
@@ -26,9 +27,11 @@ MAX_WINDOW_SAMPLES = 1 << 24
 """Longest window, 64 MiB of float32: beyond it a manifest is a mistake or an attack."""
 MAX_WINDOWS = 10_000
 """Most windows that smoothing or patience may look back on."""
+MAX_LABELS = 10_000
+MAX_SCORES = 1_000_000
+"""Most scores that smoothing keeps, 8 MB."""
 
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -229,10 +232,18 @@ def _check_tensors(manifest: Manifest) -> None:
 
 
 def _check_decision(manifest: Manifest) -> None:
-    strangers = [word for word in manifest.decision.keywords if word not in manifest.labels]
+    known = set(manifest.labels)
+    strangers = [word for word in manifest.decision.keywords if word not in known]
     if strangers:
         raise BundleFault(
-            f"decision.keywords {strangers} are not among the labels {list(manifest.labels)}"
+            f"decision.keywords {short(strangers)} are not among the labels "
+            f"{short(list(manifest.labels))}"
+        )
+    num_scores = manifest.decision.smoothing_windows * len(manifest.decision.keywords)
+    if num_scores > MAX_SCORES:
+        raise BundleFault(
+            f"decision.smoothing_windows times keywords must be at most {MAX_SCORES:,} scores to "
+            f"keep, got {num_scores:,}"
         )
     span_samples = (manifest.decision.patience - 1) * manifest.streaming.hop_samples
     if span_samples >= manifest.streaming.window_samples:
@@ -244,31 +255,30 @@ def _check_decision(manifest: Manifest) -> None:
 
 
 def _check_files(files: Mapping[str, str]) -> None:
+    check_file_names((MANIFEST_FILE, *files))
     for name, digest in files.items():
-        if name == MANIFEST_FILE or _FILE_NAME.fullmatch(name) is None:
-            raise BundleFault(
-                f"files: {name!r} must be a plain file name other than {MANIFEST_FILE}"
-            )
+        if name == MANIFEST_FILE:
+            raise BundleFault(f"files: {MANIFEST_FILE} lists the others, and cannot list itself")
         if _SHA256.fullmatch(digest) is None:
             raise BundleFault(f"files: {name} needs a sha256 of 64 lower-case hex digits")
     if GOLDEN_FILE not in files:
         raise BundleFault(f"files: {GOLDEN_FILE} is missing; `doctor` replays it. Export again.")
     models = sorted(name for name in files if name.startswith("model."))
     if len(models) != 1 or not models[0].rpartition(".")[2].isidentifier():
-        raise BundleFault(f"files: wanted one model, such as model.onnx, got {models}")
+        raise BundleFault(f"files: wanted one model, such as model.onnx, got {short(models)}")
 
 
 def _check_names(where: str, names: tuple[str, ...]) -> None:
     """Names are printed one event a line, so they hold no line breaks or control characters."""
-    if not names:
-        raise BundleFault(f"{where} must not be empty")
+    if not 1 <= len(names) <= MAX_LABELS:
+        raise BundleFault(f"{where} must hold 1 to {MAX_LABELS:,} names, got {len(names):,}")
     for name in names:
         if not name.strip() or not name.isprintable() or len(name) > 200:
             raise BundleFault(
                 f"{where}: {name[:200]!r} must be 1 to 200 printable characters and not blank"
             )
     if len(set(names)) != len(names):
-        raise BundleFault(f"{where} must differ from one another, got {list(names)}")
+        raise BundleFault(f"{where} must differ from one another, got {short(list(names))}")
 
 
 def _within(where: str, value: int, least: int, most: int) -> None:

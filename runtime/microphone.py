@@ -92,9 +92,7 @@ def _sounddevice() -> Any:
     try:
         return importlib.import_module("sounddevice")
     except ImportError as error:
-        raise AudioFault(
-            'the microphone needs sounddevice: pip install "otolite[microphone]"'
-        ) from error
+        raise AudioFault("the microphone needs sounddevice: pip install sounddevice") from error
     except OSError as error:  # how sounddevice reports an absent PortAudio
         raise AudioFault(
             f"sounddevice finds no PortAudio ({error}): apt-get install libportaudio2"

@@ -1,13 +1,15 @@
 """ONNX graphs on ONNX Runtime's processor provider."""
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
 
 from ..bundle import Tensor
-from ..faults import BundleFault
+from ..faults import BundleFault, one_line
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64"}
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL = 4  # ONNX Runtime's log level: what it would print arrives as an exception anyway
 
 
@@ -27,7 +29,8 @@ class Engine:
             import onnxruntime
         except ImportError as error:
             raise BundleFault(
-                f'running a .onnx model needs onnxruntime ({error}): pip install "otolite[runtime]"'
+                f"running a .onnx model needs onnxruntime ({one_line(error)}): "
+                'pip install "onnxruntime>=1.20"'
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -35,6 +38,8 @@ class Engine:
         options.log_severity_level = _FATAL
         # Threads that spin between two windows would drain a battery for nothing.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A bundle is whole: a graph whose weights lie elsewhere must not find them anywhere.
+        options.add_session_config_entry(_WEIGHTS_FOLDER, os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
@@ -42,8 +47,8 @@ class Engine:
         # Its exceptions derive from Exception and RuntimeError, without a public base class.
         except Exception as error:
             raise BundleFault(
-                f"onnxruntime {onnxruntime.__version__} cannot load the model: {_line(error)}. "
-                "Update onnxruntime, or export again with a lower opset."
+                f"onnxruntime {onnxruntime.__version__} cannot load the model: "
+                f"{one_line(error, 300)}. Update onnxruntime, or export again with a lower opset."
             ) from error
         self.version = f"onnxruntime {onnxruntime.__version__}"
         self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
@@ -60,7 +65,9 @@ class Engine:
             values = self._session.run(names, dict(feeds))
         except Exception as error:  # as above: no public base class
             shapes = {name: array.shape for name, array in feeds.items()}
-            raise BundleFault(f"the model failed on inputs {shapes}: {_line(error)}") from error
+            raise BundleFault(
+                f"the model failed on inputs {shapes}: {one_line(error, 300)}"
+            ) from error
         return dict(zip(names, values, strict=True))
 
 
@@ -69,7 +76,3 @@ def _tensor(node: object) -> Tensor:
     shape = tuple("?" if size is None else size for size in node.shape)  # type: ignore[attr-defined]
     dtype = node.type  # type: ignore[attr-defined]
     return Tensor(name=node.name, shape=shape, dtype=_DTYPES.get(dtype, dtype))  # type: ignore[attr-defined]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

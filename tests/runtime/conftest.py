@@ -3,7 +3,9 @@
 import io
 import json
 import struct
-from collections.abc import Callable, Mapping
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from runtime.bundle import (
     file_digest,
     seal,
 )
+from runtime.faults import BundleFault
 from runtime.stream import Model, load
 
 LABELS = ("_silence_", "yes", "no")
@@ -156,6 +159,39 @@ class FakeEngine:
         places = np.arange(1, pcm.shape[1] + 1)
         powers = np.exp([0.0, np.sin(pcm[0] @ places), np.cos(3.0 * pcm[0] @ places)])
         return {"posteriors": (powers / powers.sum())[None].astype(np.float32)}
+
+
+@contextmanager
+def _at_most(mib: float) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] <= mib * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(scope="session")
+def at_most() -> Callable[[float], AbstractContextManager[None]]:
+    """`with at_most(4):` Python and numpy together never hold more than 4 MiB at a time."""
+    return _at_most
+
+
+def _read_or_refused(read: Callable[[], Any], *, mib: float = 4) -> Any:
+    value, refusal = None, ""
+    with _at_most(mib):
+        try:
+            value = read()
+        except BundleFault as fault:
+            refusal = str(fault)
+    assert refusal.isprintable()
+    return value
+
+
+@pytest.fixture(scope="session")
+def read_or_refused() -> Callable[..., Any]:
+    """What was read, or None: refused in one line; in at most 4 MiB of memory either way."""
+    return _read_or_refused
 
 
 @pytest.fixture(scope="session")

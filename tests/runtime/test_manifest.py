@@ -157,14 +157,18 @@ def test_a_key_given_twice_is_refused(manifest_raw: dict[str, Any]) -> None:
         (("decision", "patience"), 0, "patience"),
         (("decision", "patience"), 5, "must overlap"),
         (("decision", "keywords"), ["maybe"], "not among the labels"),
-        (("decision", "keywords"), [], "must not be empty"),
+        (("decision", "keywords"), [], "1 to 10,000 names, got 0"),
+        (("labels",), [f"word {number}" for number in range(10_001)], "got 10,001"),
         (("labels",), ["yes", "yes", "no"], "differ"),
         (("labels",), ["yes\nno", "yes", "no"], "printable"),
         (("labels",), ["yes", "no"], "posteriors"),
         (("inputs", 0, "name"), "audio", "pcm"),
         (("inputs", 0, "shape"), ["batch", 799], "pcm"),
         (("files", "../../etc/passwd"), "0" * 64, "plain file name"),
-        (("files", "manifest.json"), "0" * 64, "plain file name"),
+        (("files", "manifest.json"), "0" * 64, "cannot list itself"),
+        (("files", "Manifest.json"), "0" * 64, "case does not count"),
+        (("files", "MODEL.onnx"), "0" * 64, "case does not count"),
+        (("files", "nul.txt"), "0" * 64, "plain file name"),
         (("files", "model.onnx"), "abc", "sha256"),
         (("files", "model.tflite"), "0" * 64, "one model"),
         (("extra",), 1, "unknown key 'extra'"),
@@ -176,6 +180,20 @@ def test_a_broken_rule_is_named(
 ) -> None:
     with pytest.raises(BundleFault, match=words):
         Manifest.from_json(_sealed(manifest_raw, path, value))
+
+
+def test_scores_that_smoothing_would_keep_are_bounded(
+    make_manifest: Callable[..., Manifest],
+) -> None:
+    words = tuple(f"word {number}" for number in range(101))
+    files = {"model.onnx": "a" * 64, "golden.npz": "b" * 64}
+    for smoothing_windows, fits in ((9_900, True), (10_000, False)):
+        decision = Decision(keywords=words, threshold=0.5, smoothing_windows=smoothing_windows)
+        if fits:
+            make_manifest(files, labels=words, decision=decision)
+        else:
+            with pytest.raises(BundleFault, match="at most 1,000,000 scores"):
+                make_manifest(files, labels=words, decision=decision)
 
 
 def test_a_newer_minor_version_may_hold_more(manifest_raw: dict[str, Any]) -> None:

@@ -108,7 +108,9 @@ def _figures(
             }
         }
     if accepted.layers_snr_db is not None:
-        own["layers_snr_db"] = accepted.layers_snr_db
+        own["layers"] = [
+            {"layer": name, "snr_db": snr_db} for name, snr_db in accepted.layers_snr_db.items()
+        ]
     return {
         **own,
         "model_size_bytes": len(accepted.graph),

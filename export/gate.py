@@ -134,9 +134,9 @@ class Judge:
         self._evidence = evidence
         windows = evidence.windows
         self._odd = [
-            np.resize(windows[number % len(windows)], length)
+            np.resize(window, length)
             for length in odd_lengths(windows.shape[1])
-            for number in range(_ODD_WINDOWS)
+            for window in windows[_spread(windows, _ODD_WINDOWS)]
         ]
         self._posteriors, self._logits = _answers(graph, windows)
         self._odd_logits = _answers(graph, self._odd)[1]
@@ -160,7 +160,7 @@ class Judge:
         among them all, what a single one adds is lost where another is far worse.
         """
         windows = self._evidence.windows
-        some = np.unique(np.linspace(0, len(windows) - 1, _SENSITIVITY_WINDOWS).astype(int))
+        some = _spread(windows, _SENSITIVITY_WINDOWS)
         return {
             layer.name: snr_db(
                 self._logits[some], _answers(quantizer.quantized([layer.name]), windows[some])[1]
@@ -191,7 +191,8 @@ def quantize(graph: bytes, asked: Quantization) -> Accepted:
     if faults:
         way_out = _way_out(judge, quantizer, names, asked)
         raise ExportError(f"{asked.precision} was not written: {'; '.join(faults)}. {way_out}")
-    moved = kernel_difference(quantized, asked.evidence.windows[:_KERNEL_WINDOWS])
+    windows = asked.evidence.windows
+    moved = kernel_difference(quantized, windows[_spread(windows, _KERNEL_WINDOWS)])
     return Accepted(
         graph=quantized,
         comparison=comparison,
@@ -233,6 +234,11 @@ def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quanti
     left_out = " ".join(f"--keep-float {name}" for name in [*asked.keep_float, *worst[:high]])
     told = ", ".join(f"{name} {costs[name]:.1f} dB" for name in worst[:high])
     return f"It passes with: {left_out} (alone in 8 bits: {told})"
+
+
+def _spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Numbers of at most `count` windows, evenly: a corpus is sorted by label."""
+    return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
 
 
 def _answers(

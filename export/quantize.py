@@ -163,7 +163,26 @@ def _ranges(model: Any, calibration: NDArray[np.float32], folder: Path) -> Any:
         calibrate_method=CalibrationMethod.MinMax,
     )
     calibrator.collect_data(_Clips(calibration))
-    return calibrator.compute_data()
+    ranges = calibrator.compute_data()
+    _leave_out_what_relu_drops(model.graph, ranges)
+    return ranges
+
+
+def _leave_out_what_relu_drops(graph: Any, ranges: Any) -> None:
+    """Begin the range of what only a ReLU reads at zero: clipping there is what the ReLU does.
+
+    All steps are then spent on values that are kept.
+    """
+    from onnxruntime.quantization import TensorData
+
+    readers: dict[str, list[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    for name, operators in readers.items():
+        if operators == ["Relu"] and name in ranges:
+            least, largest = (np.maximum(bound, 0) for bound in ranges[name].range_value)
+            ranges[name] = TensorData(lowest=least, highest=largest)
 
 
 class _Clips:

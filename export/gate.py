@@ -212,7 +212,10 @@ def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quantization) -> str:
-    """Fewest of the worst layers to leave out, tried and found to pass."""
+    """Few of the worst layers to leave out, tried and found to pass.
+
+    The fewest, if leaving out one more never breaks a limit that was kept.
+    """
     costs = judge.sensitivity(quantizer, names)
     worst = sorted(names, key=lambda name: costs[name])
 

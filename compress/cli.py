@@ -17,7 +17,7 @@ from . import CallError, CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, Tflops, posterior
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
-from .verbs import blocks, convert, cut, import_, prepare, prune, report, search
+from .verbs import blocks, convert, cut, export, import_, prepare, prune, report, search
 from .verbs import show as show_verb
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -242,42 +242,7 @@ def finetune(
     show({"model": str(trained), **accuracies}, as_json)
 
 
-@app.command(epilog="Example: compress export runs/keywords --out keywords.bundle")
-def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of compress finetune.")],
-    out: Annotated[Path, typer.Option(help="Bundle folder to write; an older bundle is replaced.")],
-    name: Annotated[str, typer.Option(help="What the bundle is called.")] = "keywords",
-    threshold: Annotated[
-        float,
-        typer.Option(callback=posterior, help="Least smoothed posterior of an event, in (0, 1]."),
-    ] = 0.7,
-    hop_ms: Annotated[int, typer.Option(min=1, help="Time between two windows, in ms.")] = 100,
-    smoothing: Annotated[int, typer.Option(min=1, help="Windows averaged before deciding.")] = 3,
-    patience: Annotated[int, typer.Option(min=1, help="Windows in a row that must agree.")] = 1,
-    refractory_ms: Annotated[
-        int, typer.Option(min=0, help="No event for this long after one, in ms.")
-    ] = 500,
-    licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "not stated",
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Write a keyword model as a self-contained bundle, checked against torch."""
-    if dry_run:
-        from .planning import exporting
-
-        show(exporting(run, out), as_json)
-        return
-    from .exporting import DecisionFlags, export_run
-
-    flags = DecisionFlags(
-        threshold=threshold,
-        hop_ms=hop_ms,
-        smoothing_windows=smoothing,
-        patience=patience,
-        refractory_ms=refractory_ms,
-    )
-    manifest = export_run(run, out, name=name, flags=flags, licence=licence)
-    show({"bundle": str(out), **manifest.measured}, as_json)
+app.command("export", epilog=export.EXAMPLE)(export.export)
 
 
 @app.command(epilog="Example: compress listen keywords.bundle --wav meeting.wav")

@@ -1,11 +1,14 @@
 """From a fine-tuning run to a bundle: what the manifest says about where it came from."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.bundle import export_keywords
+from export.gate import Limits, Quantization
+from export.quantize import Precision
 from runtime.manifest import MANIFEST_FILE, Decision, Manifest, Streaming
 from train import RecipeError
 from train.finetune import KeywordsRecipe
@@ -14,6 +17,7 @@ from train.recipe import check
 from train.tasks.keywords import load_keywords
 
 from . import CompressError
+from .calibration import choose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +36,56 @@ class DecisionFlags:
     """No event for this long after one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Int8Flags:
+    """How weights are stored in 8 bits, as people say it."""
+
+    precision: Precision
+    """One of the 8-bit ones."""
+    calibration: Path
+    """Corpus to learn ranges from and to compare on; the run's own, or one like it."""
+    keep_float: tuple[str, ...] = ()
+    """Layers left in float; `*` stands for anything."""
+    min_snr_db: float = Limits.min_snr_db
+    """Least signal-to-noise ratio of the logits."""
+    max_accuracy_drop: float = Limits.max_accuracy_drop
+    """Most accuracy lost, as a ratio."""
+    sensitivity: bool = False
+    """Tell what each layer costs."""
+    seed: int = 0
+    """Of the choice of clips."""
+
+
 def export_run(
-    folder: Path, out: Path, *, name: str, flags: DecisionFlags, licence: str
+    folder: Path,
+    out: Path,
+    *,
+    name: str,
+    flags: DecisionFlags,
+    licence: str,
+    int8: Int8Flags | None = None,
 ) -> Manifest:
     """Export the model of a fine-tuning run.
 
     Labels that begin with an underscore (silence, unknown words) compete but make no events.
 
+    Args:
+        folder: of the run.
+        out: the bundle to write.
+        name: what it is called.
+        flags: when posteriors become an event.
+        licence: of the training data.
+        int8: how to store weights in 8 bits; None: float32.
+
     Raises:
         CompressError: the folder holds no finished fine-tuning run, or `out` is something else
             than a bundle.
+        DataError: the calibration corpus cannot be used.
         ExportError, BundleFault: as `export_keywords`.
     """
     recipe, run, scores = finished(folder)
     check_place(out)
+    quantization = None if int8 is None else _quantization(int8, recipe, scores["labels"])
     model = load_keywords(folder / "model")
     per_ms = SAMPLE_RATE // 1000
     measured: dict[str, Any] = {
@@ -70,6 +110,18 @@ def export_run(
         ),
         provenance={"licence_of_training_data": licence, **run},
         measured=measured,
+        quantization=quantization,
+    )
+
+
+def _quantization(int8: Int8Flags, recipe: KeywordsRecipe, labels: Sequence[str]) -> Quantization:
+    audio = choose(int8.calibration, recipe, labels, seed=int8.seed)
+    return Quantization(
+        precision=int8.precision,
+        evidence=audio.evidence(),
+        keep_float=int8.keep_float,
+        limits=Limits(min_snr_db=int8.min_snr_db, max_accuracy_drop=int8.max_accuracy_drop),
+        sensitivity=int8.sensitivity,
     )
 
 

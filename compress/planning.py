@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from train.finetune import KeywordsRecipe
 
     from .distill.stages import DistillRecipe
+    from .exporting import Int8Flags
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
@@ -169,19 +170,32 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     }
 
 
-def exporting(run: Path, out: Path) -> dict[str, Any]:
+def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str, Any]:
     """What a bundle would be made of, and whether its place is free.
 
     Raises:
         CompressError: no finished run of compress finetune, or a place that must not be replaced.
+        TrainError: the calibration corpus cannot be used.
     """
     from .exporting import check_place, finished
 
     recipe, _, scores = finished(run)
     replaced = check_place(out)
+    stored: dict[str, Any] = {"precision": "float32"}
+    if int8 is not None:
+        from .calibration import choose
+
+        audio = choose(int8.calibration, recipe, scores["labels"], seed=int8.seed)
+        stored = {
+            "precision": int8.precision.value,
+            "calibration_clips": len(audio.calibration),
+            "compared_clips": len(audio.compared),
+            "compared_clips_are_labelled": audio.labels is not None,
+        }
     return {
         "labels": scores["labels"],
         "window_ms": round(1000 * recipe.window_seconds),
+        **stored,
         "bundle": str(out),
         "replaces_a_bundle": replaced,
     }

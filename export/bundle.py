@@ -14,8 +14,13 @@ from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Decision, Manifest, Str
 from runtime.stream import load
 
 from .exportable import Posteriors
+from .gate import Accepted, Quantization, quantize
+from .quantize import Precision
 from .targets import onnx
 from .verify import largest_difference, odd_lengths, probe
+
+_TOLERANCE = 1e-4
+"""Other processors sum in other orders: ten times the bound that holds on one machine."""
 
 
 def export_keywords(
@@ -28,6 +33,7 @@ def export_keywords(
     decision: Decision,
     provenance: Mapping[str, Any],
     measured: Mapping[str, Any],
+    quantization: Quantization | None = None,
 ) -> Manifest:
     """Export a keyword classifier and prove it.
 
@@ -39,10 +45,12 @@ def export_keywords(
         streaming: window and hop.
         decision: which labels make events, and when.
         provenance: recipe, commit, teacher, licence of the training data.
-        measured: figures and how they were measured; size and parity are added here.
+        measured: figures of the trained model and how they were measured; size and parity are
+            added here. In 8 bits these are told as float32's, beside the bundle's own.
+        quantization: how to store weights in 8 bits; None: they stay float32.
 
     Raises:
-        ExportError: the graph differs from the trained model.
+        ExportError: the graph differs from the trained model, or in 8 bits is no longer the model.
         BundleFault: labels, window or decision break a rule of the format.
         OSError: the disk is full; nothing is left behind.
     """
@@ -52,7 +60,19 @@ def export_keywords(
         graph = folder / f"model{onnx.SUFFIX}"
         onnx.write(module, graph, window_samples=window_samples)
         difference = largest_difference(module, graph.read_bytes(), odd_lengths(window_samples))
-        _write_golden(folder / GOLDEN_FILE, graph.read_bytes(), window_samples)
+        figures = {
+            **measured,
+            "model_size_bytes": graph.stat().st_size,
+            "largest_difference_from_torch": difference,
+        }
+        tolerance = _TOLERANCE
+        if quantization is not None:
+            accepted = quantize(graph.read_bytes(), quantization)
+            graph.write_bytes(accepted.graph)
+            figures = _figures(accepted, quantization, float32=figures)
+            tolerance = accepted.tolerance
+        _write_golden(folder / GOLDEN_FILE, graph.read_bytes(), window_samples, tolerance)
+        precision = Precision.FLOAT32 if quantization is None else quantization.precision
         manifest = seal(
             Manifest(
                 name=name,
@@ -62,10 +82,9 @@ def export_keywords(
                 files={path.name: file_digest(path) for path in (graph, folder / GOLDEN_FILE)},
                 provenance=provenance,
                 measured={
-                    **measured,
-                    "model_size_bytes": graph.stat().st_size,
+                    "precision": precision.value,
+                    **figures,
                     "num_params": sum(parameter.numel() for parameter in module.parameters()),
-                    "largest_difference_from_torch": difference,
                 },
             )
         )
@@ -74,9 +93,38 @@ def export_keywords(
     return manifest
 
 
-def _write_golden(path: Path, graph: bytes, window_samples: int) -> None:
+def _figures(
+    accepted: Accepted, asked: Quantization, *, float32: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the manifest tells of a graph in 8 bits; what was measured in float is told apart."""
+    comparison = accepted.comparison
+    own: dict[str, Any] = {}
+    if comparison.accuracy is not None and comparison.float32_accuracy is not None:
+        own = {
+            "valid": {
+                "accuracy": comparison.accuracy,
+                "accuracy_drop": comparison.float32_accuracy - comparison.accuracy,
+                "clips": len(asked.evidence.windows),
+            }
+        }
+    if accepted.layers_snr_db is not None:
+        own["layers"] = [
+            {"layer": name, "snr_db": snr_db} for name, snr_db in accepted.layers_snr_db.items()
+        ]
+    return {
+        **own,
+        "model_size_bytes": len(accepted.graph),
+        "snr_db": comparison.snr_db,
+        "odd_lengths_snr_db": comparison.odd_lengths_snr_db,
+        "largest_difference_from_float32": comparison.largest_difference,
+        "layers_kept_float": list(accepted.kept_float),
+        "calibration_clips": len(asked.evidence.calibration),
+        "float32": dict(float32),
+    }
+
+
+def _write_golden(path: Path, graph: bytes, window_samples: int, tolerance: float) -> None:
     """One input, this machine's answer, and how far another machine's may lie from it."""
     pcm = probe(window_samples, batch=1, seed=1)
     posteriors = Engine(graph).run({"pcm": pcm})["posteriors"]
-    # Other processors sum in other orders: ten times the bound that holds on one machine.
-    np.savez_compressed(path, pcm=pcm, posteriors=posteriors, tolerance=np.float64(1e-4))
+    np.savez_compressed(path, pcm=pcm, posteriors=posteriors, tolerance=np.float64(tolerance))

@@ -79,3 +79,29 @@ def largest_difference(
             )
         worst = max(worst, difference)
     return worst
+
+
+def kernel_difference(graph: bytes, windows: NDArray[np.float32]) -> float:
+    """Largest difference of a posterior between two ways of this machine to run one graph.
+
+    ONNX Runtime's integer kernels, and the same graph operator by operator without them. In 8 bits
+    a float that lies near the middle of two steps goes to either by its last bit, and other
+    processors have other last bits; so this is what another machine may show.
+
+    Args:
+        graph: `pcm` to `posteriors`.
+        windows: float32 (windows, samples) in [-1, 1].
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    engine = Engine(graph)
+    worst = 0.0
+    for window in windows:
+        feeds = {"pcm": window[None]}
+        difference = engine.run(feeds)["posteriors"] - plain.run(["posteriors"], feeds)[0]
+        worst = max(worst, float(np.abs(difference).max()))
+    return worst

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from ..layers import name_layers
+
 SUFFIX = ".onnx"
 _OPSET = 20
 
@@ -58,6 +60,7 @@ def trace(module: nn.Module, example: Tensor, *, names: tuple[str, str], length:
         )
     assert program is not None
     model = program.model_proto
+    name_layers(model.graph)
     # Stack traces of this machine's source tree are no business of a phone.
     del model.metadata_props[:]
     for part in (model.graph, *model.functions):

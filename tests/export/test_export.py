@@ -16,6 +16,7 @@ import runtime
 from export import ExportError
 from export.bundle import export_keywords
 from export.exportable import Posteriors
+from export.layers import layers_of
 from export.targets import onnx as onnx_target
 from export.verify import TOLERANCE, largest_difference, odd_lengths, probe
 from runtime.backends.onnx import Engine
@@ -205,6 +206,20 @@ def test_the_graph_takes_and_gives_what_the_bundle_format_says(exported):
     assert [size.dim_param for size in pcm.type.tensor_type.shape.dim] == ["batch", "samples"]
     shape = posteriors.type.tensor_type.shape.dim
     assert (shape[0].dim_param, shape[1].dim_value) == ("batch", 3)
+
+
+def test_layers_are_called_as_in_the_checkpoint(exported):
+    model, out, _ = exported
+    layers = layers_of(onnx.load(out / "model.onnx").graph)
+    learned = [layer for layer in layers if not layer.front_end]
+    modules = {name for name, _ in model.named_modules()}
+    assert {layer.name for layer in learned} <= modules
+    assert len({layer.name for layer in layers}) == len(layers)
+    first = "body.frontend" if isinstance(model.body, DsCnn) else "body.encoder.feature_extractor.0"
+    assert layers[0].name == first
+    for layer in learned:
+        weight = getattr(model.get_submodule(layer.name), "weight", None)
+        assert weight is None or layer.num_weights == weight.numel()
 
 
 def test_exporting_leaves_the_trained_model_as_it_was():

@@ -1,0 +1,93 @@
+"""Real audio for 8 bits: clips to learn ranges from, and others to compare on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lhotse import CutSet, MonoCut
+from numpy.typing import NDArray
+
+from export.gate import Evidence
+from train.data.audio import PackedAudio
+from train.data.augment import fit_length
+from train.data.corpus import read_corpus, usable
+from train.data.cuts import label_of, sorted_cuts
+from train.data.selection import partition_of
+from train.finetune import KeywordsRecipe
+
+MAX_CALIBRATION_CLIPS = 128
+"""A range is a least and a largest value: more clips move it little and cost a run each."""
+MAX_COMPARED_CLIPS = 4096
+"""Enough to see half a point of accuracy; a few seconds of a small model's time."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audio:
+    """Clips that were chosen and not yet decoded."""
+
+    calibration: CutSet
+    """Of the train partition."""
+    compared: CutSet
+    """Of the valid partition; without one, further clips of the train partition."""
+    labels: tuple[str, ...] | None
+    """The model's, in its order, where the compared clips are labelled."""
+    window_samples: int
+
+    def evidence(self) -> Evidence:
+        """Decode them.
+
+        Raises:
+            DataError: a recording cannot be decoded.
+        """
+        wanted = None
+        if self.labels is not None:
+            numbers = [self.labels.index(label_of(cut)) for cut in self.compared]
+            wanted = np.array(numbers, dtype=np.int64)
+        return Evidence(
+            calibration=self._windows(self.calibration),
+            windows=self._windows(self.compared),
+            wanted=wanted,
+        )
+
+    def _windows(self, cuts: CutSet) -> NDArray[np.float32]:
+        """Each clip centred in a window, as the model was scored: (clips, window_samples)."""
+        packed = PackedAudio.of(cuts, progress=True)
+        return np.stack([fit_length(packed.waveform(cut.id), self.window_samples) for cut in cuts])
+
+
+def choose(data: Path, recipe: KeywordsRecipe, labels: Sequence[str], *, seed: int) -> Audio:
+    """Choose clips of a corpus; the same seed and corpus give the same ones.
+
+    Ranges are learned from the train partition alone, so that accuracy on the valid one stays a
+    test. Of labelled clips, those of other words than the model's are left out there.
+
+    Args:
+        data: a corpus with a train partition; any layout that training reads.
+        recipe: of the run; its window and its shortest clip.
+        labels: the model's, in its order.
+        seed: 0 or more.
+
+    Raises:
+        DataError: no such corpus, or no audio of use in its train partition.
+    """
+    cuts = read_corpus(data)
+    rng = np.random.default_rng(seed)
+    train = _drawn(usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds), rng)
+    valid = list(partition_of(cuts, "valid"))
+    labelled = [cut for cut in valid if label_of(cut) in labels]
+    if not valid:  # half at least is kept for the ranges
+        num_compared = min(MAX_COMPARED_CLIPS, len(train) // 2)
+        train, valid = train[num_compared:], train[:num_compared] or train
+    return Audio(
+        calibration=sorted_cuts(train[:MAX_CALIBRATION_CLIPS]),
+        compared=sorted_cuts(_drawn(labelled or valid, rng)[:MAX_COMPARED_CLIPS]),
+        labels=tuple(labels) if labelled else None,
+        window_samples=recipe.window_samples,
+    )
+
+
+def _drawn(cuts: Iterable[MonoCut], rng: np.random.Generator) -> list[MonoCut]:
+    """All of them in a random order."""
+    cuts = list(cuts)
+    return [cuts[number] for number in rng.permutation(len(cuts))]

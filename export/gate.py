@@ -1,0 +1,271 @@
+"""Is a graph in 8 bits still the model? If not, which layers cost it what it was."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from runtime.backends.onnx import Engine
+
+from . import ExportError
+from .layers import layers_of, matching
+from .quantize import Precision, Quantizer
+from .verify import kernel_difference, odd_lengths
+
+SNR_CEILING_DB = 100.0
+"""What is closer counts as this close: float32 itself holds no more of a logit."""
+_SENSITIVITY_WINDOWS = 32
+_ODD_WINDOWS = 4
+_KERNEL_WINDOWS = 32
+_KERNEL_FACTOR = 10.0
+_LEAST_TOLERANCE, _MOST_TOLERANCE = 1e-3, 0.1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """Real audio to learn ranges from, and other audio to judge by; float32 in [-1, 1]."""
+
+    calibration: NDArray[np.float32]
+    """(clips, window_samples)."""
+    windows: NDArray[np.float32]
+    """(clips, window_samples), none of them in `calibration`."""
+    wanted: NDArray[np.int64] | None
+    """(clips,), the right label's number for each of `windows`; None where nobody knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far a model in 8 bits may be from the one in float."""
+
+    min_snr_db: float = 20.0
+    """Least signal-to-noise ratio of the logits, the signal being float's: a tenth in amplitude."""
+    max_accuracy_drop: float = 0.005
+    """Most accuracy lost, as a ratio in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.min_snr_db <= SNR_CEILING_DB:
+            raise ExportError(
+                f"min_snr_db must lie in (0, {SNR_CEILING_DB:g}], got {self.min_snr_db}"
+            )
+        if not 0.0 <= self.max_accuracy_drop <= 1.0:
+            raise ExportError(f"max_accuracy_drop must lie in [0, 1], got {self.max_accuracy_drop}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantization:
+    """What is asked of `export_keywords` beyond float32."""
+
+    precision: Precision
+    """One of the 8-bit ones."""
+    evidence: Evidence
+    """To learn and to judge by."""
+    keep_float: tuple[str, ...] = ()
+    """Layers to leave as they are; `*` stands for anything."""
+    limits: Limits = Limits()
+    """What a graph must keep to be written."""
+    sensitivity: bool = False
+    """Tell of each layer, not only where the gate refuses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A graph in 8 bits beside the float one, over the evidence's windows."""
+
+    snr_db: float
+    """Of the logits."""
+    odd_lengths_snr_db: float
+    """The same over lengths that nobody rounds to."""
+    largest_difference: float
+    """Of a posterior."""
+    accuracy: float | None
+    """In 8 bits, in [0, 1]."""
+    float32_accuracy: float | None
+    """The float graph's, over the same windows."""
+
+    def faults(self, limits: Limits) -> list[str]:
+        """What breaks a limit, in words; none where the graph may be written."""
+        found = []
+        for what, snr_db in (
+            ("the logits", self.snr_db),
+            ("the logits on odd lengths", self.odd_lengths_snr_db),
+        ):
+            if not snr_db >= limits.min_snr_db:  # NaN breaks it too
+                found.append(
+                    f"{what} are {snr_db:.1f} dB above the error, {limits.min_snr_db:g} are asked"
+                )
+        if self.accuracy is not None and self.float32_accuracy is not None:
+            drop = self.float32_accuracy - self.accuracy
+            if drop > limits.max_accuracy_drop:
+                found.append(
+                    f"accuracy falls from {self.float32_accuracy:.4f} to {self.accuracy:.4f}, "
+                    f"{limits.max_accuracy_drop:g} may be lost"
+                )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """A graph that passed."""
+
+    graph: bytes
+    comparison: Comparison
+    tolerance: float
+    """Most that a posterior may differ by on another machine."""
+    kept_float: tuple[str, ...]
+    """Layers that could be quantized and are not, in the order of computation."""
+    layers_snr_db: dict[str, float] | None
+    """For each layer in 8 bits, what it alone costs; None where not asked for."""
+
+
+class Judge:
+    """Compares graphs with the float one, whose answers are computed once."""
+
+    def __init__(self, graph: bytes, evidence: Evidence) -> None:
+        """Run the float graph.
+
+        Args:
+            graph: `pcm` (batch, samples) to `posteriors`, a softmax its last operator.
+            evidence: its windows are run one by one, as on a device: `int8-dynamic` scales by the
+                loudest of a batch, and a batch would hide what single windows meet.
+        """
+        self._evidence = evidence
+        windows = evidence.windows
+        self._odd = [
+            np.resize(window, length)
+            for length in odd_lengths(windows.shape[1])
+            for window in windows[_spread(windows, _ODD_WINDOWS)]
+        ]
+        self._posteriors, self._logits = _answers(graph, windows)
+        self._odd_logits = _answers(graph, self._odd)[1]
+
+    def compare(self, graph: bytes) -> Comparison:
+        """Over all windows."""
+        posteriors, logits = _answers(graph, self._evidence.windows)
+        wanted = self._evidence.wanted
+        return Comparison(
+            snr_db=snr_db(self._logits, logits),
+            odd_lengths_snr_db=snr_db(self._odd_logits, _answers(graph, self._odd)[1]),
+            largest_difference=float(np.abs(posteriors - self._posteriors).max()),
+            accuracy=_accuracy(posteriors, wanted),
+            float32_accuracy=_accuracy(self._posteriors, wanted),
+        )
+
+    def sensitivity(self, quantizer: Quantizer, names: Collection[str]) -> dict[str, float]:
+        """For each layer, the SNR in dB of the graph with this layer alone in 8 bits.
+
+        One in 8 bits rather than one in float: errors of layers add up nearly as powers, and
+        among them all, what a single one adds is lost where another is far worse.
+        """
+        windows = self._evidence.windows
+        some = _spread(windows, _SENSITIVITY_WINDOWS)
+        return {
+            layer.name: snr_db(
+                self._logits[some], _answers(quantizer.quantized([layer.name]), windows[some])[1]
+            )
+            for layer in quantizer.layers
+            if layer.name in names
+        }
+
+
+def quantize(graph: bytes, asked: Quantization) -> Accepted:
+    """Quantize, and let through only what is still the model.
+
+    Args:
+        graph: the float one.
+        asked: precision, audio, limits.
+
+    Raises:
+        ExportError: nothing can be quantized, a name fits no layer, or the result breaks a limit;
+            the message then names the layers without which it would not.
+    """
+    quantizer = Quantizer(graph, asked.precision, asked.evidence.calibration)
+    kept = matching(layers_of(onnx.load_from_string(graph).graph), asked.keep_float)
+    names = [layer.name for layer in quantizer.layers if layer.name not in kept]
+    quantized = quantizer.quantized(names)
+    judge = Judge(graph, asked.evidence)
+    comparison = judge.compare(quantized)
+    faults = comparison.faults(asked.limits)
+    if faults:
+        way_out = _way_out(judge, quantizer, names, asked)
+        raise ExportError(f"{asked.precision} was not written: {'; '.join(faults)}. {way_out}")
+    windows = asked.evidence.windows
+    moved = kernel_difference(quantized, windows[_spread(windows, _KERNEL_WINDOWS)])
+    return Accepted(
+        graph=quantized,
+        comparison=comparison,
+        tolerance=float(np.clip(_KERNEL_FACTOR * moved, _LEAST_TOLERANCE, _MOST_TOLERANCE)),
+        kept_float=tuple(layer.name for layer in quantizer.layers if layer.name in kept),
+        layers_snr_db=judge.sensitivity(quantizer, names) if asked.sensitivity else None,
+    )
+
+
+def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """10 log10 of the signal's power over the difference's, at most `SNR_CEILING_DB`."""
+    power = float(np.square(signal, dtype=np.float64).sum())
+    error = float(np.square(signal.astype(np.float64) - other).sum())
+    if error <= power * 10.0 ** (-SNR_CEILING_DB / 10.0):
+        return SNR_CEILING_DB
+    return float(10.0 * np.log10(max(power, np.finfo(np.float64).tiny) / error))
+
+
+def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quantization) -> str:
+    """Few of the worst layers to leave out, tried and found to pass.
+
+    The fewest, if leaving out one more never breaks a limit that was kept.
+    """
+    costs = judge.sensitivity(quantizer, names)
+    worst = sorted(names, key=lambda name: costs[name])
+
+    def passes(count: int) -> bool:
+        rest = set(names) - set(worst[:count])
+        return not judge.compare(quantizer.quantized(rest)).faults(asked.limits)
+
+    high = 1
+    while high < len(names) and not passes(high):
+        high *= 2
+    if high >= len(names):
+        high = len(names) - 1  # one layer is left to quantize
+        if not high or not passes(high):
+            return "No choice of layers passes; export another precision."
+    low = high // 2  # did not pass, or is none at all
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    left_out = " ".join(f"--keep-float {name}" for name in [*asked.keep_float, *worst[:high]])
+    told = ", ".join(f"{name} {costs[name]:.1f} dB" for name in worst[:high])
+    return f"It passes with: {left_out} (alone in 8 bits: {told})"
+
+
+def _spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Numbers of at most `count` windows, evenly: a corpus is sorted by label."""
+    return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
+
+
+def _answers(
+    graph: bytes, windows: Iterable[NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Posteriors and logits, (windows, labels) each; a softmax ignores the mean, so it is zero."""
+    probed, logits_name = _with_logits(graph)
+    engine = Engine(probed)
+    answers = [engine.run({"pcm": window[None]}) for window in windows]
+    posteriors = np.concatenate([answer["posteriors"] for answer in answers])
+    logits = np.concatenate([answer[logits_name] for answer in answers])
+    return posteriors, logits - logits.mean(axis=-1, keepdims=True)
+
+
+def _with_logits(graph: bytes) -> tuple[bytes, str]:
+    """The graph with what its softmax reads as one more output, and that output's name."""
+    model: Any = onnx.load_from_string(graph)
+    last = next(node for node in model.graph.node if "posteriors" in node.output)
+    if last.op_type != "Softmax":
+        raise ExportError(f"posteriors must come from a Softmax to be judged, not {last.op_type}")
+    value = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)
+    model.graph.output.append(value)
+    return bytes(model.SerializeToString()), str(last.input[0])
+
+
+def _accuracy(posteriors: NDArray[np.float32], wanted: NDArray[np.int64] | None) -> float | None:
+    return None if wanted is None else float((posteriors.argmax(axis=1) == wanted).mean())

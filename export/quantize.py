@@ -1,0 +1,207 @@
+"""A graph with 8-bit weights: which layers, in which form, and ranges learned from real audio.
+
+Every weight is stored unsigned. On processors with AVX2 and no VNNI, ONNX Runtime multiplies
+unsigned activations by signed weights with an instruction that adds two products in 16 bits: it
+saturates, and a model that was sound elsewhere is wrong there. Unsigned times unsigned goes
+another way, on arm64 too.
+"""
+
+import copy
+import logging
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from . import ExportError
+from .layers import OPERATORS, Layer, layers_of
+
+
+class Precision(StrEnum):
+    """How a bundle's weights are stored."""
+
+    FLOAT32 = "float32"
+    INT8_DYNAMIC = "int8-dynamic"
+    INT8_STATIC = "int8-static"
+
+
+_QUANTIZED = {
+    # Convolutions quantized on the fly run 4 to 30 times slower than in float.
+    Precision.INT8_DYNAMIC: ("Gemm", "MatMul"),
+    Precision.INT8_STATIC: OPERATORS,
+}
+# What a matrix product gives goes into sums and norms in float; rounding it would buy nothing.
+_STATIC_OPTIONS: dict[str, Any] = {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]}
+
+
+class Quantizer:
+    """Quantizes any choice of a graph's layers; ranges are learned once.
+
+    Two forms. `int8-dynamic` keeps activations in float and quantizes what a matrix product reads
+    when it reads it. `int8-static` puts fixed ranges around convolutions and matrix products, the
+    least and largest values that the calibration clips gave.
+    """
+
+    def __init__(self, graph: bytes, precision: Precision, calibration: NDArray[np.float32]):
+        """Prepare.
+
+        Args:
+            graph: a float32 model as `targets.onnx` writes it; input `pcm` (batch, samples).
+            precision: one of the 8-bit ones.
+            calibration: (clips, samples) in [-1, 1], as the device will hear; `int8-dynamic`
+                learns nothing from them.
+
+        Raises:
+            ExportError: no layer can be quantized in this form, or there are no clips.
+        """
+        if not len(calibration):
+            raise ExportError("ranges are learned from audio, and there are no calibration clips")
+        self.precision = precision
+        with _quiet(), tempfile.TemporaryDirectory() as folder:
+            self._model = _prepared(graph, Path(folder))
+            layers = layers_of(self._model.graph)
+            operators = _QUANTIZED[precision]
+            self.layers: tuple[Layer, ...] = tuple(
+                layer for layer in layers if layer.operator in operators and not layer.front_end
+            )
+            """Those that can be quantized, in the order of computation."""
+            if not self.layers:
+                raise ExportError(
+                    f"{precision} quantizes {' and '.join(operators)} after the front end, and "
+                    "this model has none; export float32"
+                )
+            self._ranges: Any = None
+            if precision is Precision.INT8_STATIC:
+                self._ranges = _ranges(self._model, calibration, Path(folder))
+
+    def quantized(self, names: Collection[str]) -> bytes:
+        """The graph with these layers in 8 bits and all else as it was.
+
+        Args:
+            names: of some of `layers`.
+
+        Raises:
+            ExportError: none is named: that would be the float32 graph.
+        """
+        if not names:  # which onnxruntime would take for all of them
+            raise ExportError("no layer is left to quantize; export float32")
+        with _quiet():
+            dynamic = self.precision is Precision.INT8_DYNAMIC
+            model = (self._dynamic if dynamic else self._static)(sorted(names))
+        del model.metadata_props[:]
+        onnx.checker.check_model(model)
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def _dynamic(self, names: list[str]) -> Any:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        # The library splits a Gemm into a MatMul, which it names so, and an Add.
+        split = [f"{name}_MatMul" for name in names]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "quantized.onnx"
+            quantize_dynamic(
+                copy.deepcopy(self._model),
+                path,
+                op_types_to_quantize=["MatMul"],
+                weight_type=QuantType.QUInt8,
+                nodes_to_quantize=[*names, *split],
+            )
+            return onnx.load(path)
+
+    def _static(self, names: list[str]) -> Any:
+        from onnxruntime.quantization import QDQQuantizer, QuantType
+
+        quantizer = QDQQuantizer(
+            copy.deepcopy(self._model),
+            per_channel=False,
+            reduce_range=False,  # a measure against signed weights, of which there are none
+            weight_qType=QuantType.QUInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self._ranges,
+            nodes_to_quantize=names,
+            nodes_to_exclude=[],
+            op_types_to_quantize=list(OPERATORS),
+            extra_options=_STATIC_OPTIONS,
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+        return quantizer.model.model
+
+
+def _prepared(graph: bytes, folder: Path) -> Any:
+    """With the shapes that the quantizer wants to know.
+
+    The library's own optimization is left out: torch's exporter folded constants and norms, and
+    what is fused here would lose the names that people choose layers by. Its symbolic shapes fail
+    on torch's graphs; plain inference suffices.
+    """
+    from onnxruntime.quantization import quant_pre_process
+
+    path = folder / "prepared.onnx"
+    quant_pre_process(
+        onnx.load_from_string(graph), path, skip_optimization=True, skip_symbolic_shape=True
+    )
+    return onnx.load(path)
+
+
+def _ranges(model: Any, calibration: NDArray[np.float32], folder: Path) -> Any:
+    """Least and largest value of every tensor around a product, over the clips."""
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator
+
+    path = folder / "calibrated.onnx"
+    onnx.save(model, path)
+    calibrator = create_calibrator(
+        path,
+        list(OPERATORS),
+        augmented_model_path=str(folder / "augmented.onnx"),
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+    calibrator.collect_data(_Clips(calibration))
+    ranges = calibrator.compute_data()
+    _leave_out_what_relu_drops(model.graph, ranges)
+    return ranges
+
+
+def _leave_out_what_relu_drops(graph: Any, ranges: Any) -> None:
+    """Begin the range of what only a ReLU reads at zero: clipping there is what the ReLU does.
+
+    All steps are then spent on values that are kept.
+    """
+    from onnxruntime.quantization import TensorData
+
+    readers: dict[str, list[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    for name, operators in readers.items():
+        if operators == ["Relu"] and name in ranges:
+            least, largest = (np.maximum(bound, 0) for bound in ranges[name].range_value)
+            ranges[name] = TensorData(lowest=least, highest=largest)
+
+
+class _Clips:
+    """One clip after the other, as the library asks for them."""
+
+    def __init__(self, calibration: NDArray[np.float32]) -> None:
+        self._feeds = ({"pcm": clip[None]} for clip in calibration)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._feeds, None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library advises on the root logger; what counts is checked by gate.py."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

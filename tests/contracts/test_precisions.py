@@ -1,0 +1,146 @@
+"""What a bundle promises, asked of every precision that it can be stored in."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import runtime
+from compress.verbs.export import Precision as Flag
+from export.bundle import export_keywords
+from export.exportable import Posteriors
+from export.gate import Evidence, Limits, Quantization
+from export.quantize import Precision
+from export.targets import onnx as target
+from runtime.bundle import read_bundle
+from runtime.doctor import check
+from runtime.manifest import Decision, Streaming
+
+WINDOW = 1_600
+LABELS = ("_silence_", "no", "yes")
+
+
+class Tiny(nn.Module):
+    """A filter bank, its log energies, a convolution and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frontend = nn.Conv1d(1, 6, 32, stride=16, bias=False)
+        self.conv = nn.Conv1d(6, 48, 5)
+        self.hidden = nn.Linear(48, 64)
+        self.classifier = nn.Linear(64, len(LABELS))
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        features = self.frontend(waveform.unsqueeze(1)).square().add(1e-4).log()
+        return self.classifier(self.hidden(self.conv(features).relu().mean(-1)).relu())
+
+
+def clips(count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    time = np.arange(WINDOW) / 16_000
+    tones = 0.4 * np.sin(2 * np.pi * rng.uniform(100, 4_000, (count, 1)) * time)
+    return (tones + rng.normal(0, 0.05, (count, WINDOW))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Tiny().eval()
+
+
+@pytest.fixture(scope="module")
+def graph(model, tmp_path_factory):
+    """What torch exports, the same for every precision."""
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    target.write(Posteriors(model), path, window_samples=WINDOW)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module", params=list(Precision))
+def exported(request, model, graph, tmp_path_factory):
+    windows = clips(20, seed=2)
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(windows)).argmax(-1).numpy()
+    out = tmp_path_factory.mktemp("bundles") / "tiny.bundle"
+    quantization = None
+    if request.param is not Precision.FLOAT32:
+        quantization = Quantization(
+            precision=request.param,
+            evidence=Evidence(calibration=clips(16, seed=1), windows=windows, wanted=wanted),
+            keep_float=("classifier",),
+            limits=Limits(max_accuracy_drop=0.2),  # untrained: some answers are nearly ties
+            sensitivity=True,
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "write", lambda _, path, **_sizes: path.write_bytes(graph))
+        manifest = export_keywords(
+            model,
+            out,
+            name="tiny",
+            labels=LABELS,
+            streaming=Streaming(window_samples=WINDOW, hop_samples=400),
+            decision=Decision(keywords=("no", "yes"), threshold=0.5),
+            provenance={},
+            measured={"test": {"accuracy": 0.9, "clips": 7}},
+            quantization=quantization,
+        )
+    return model, out, manifest, request.param
+
+
+def test_the_doctor_finds_the_bundle_well(exported):
+    _, out, _, precision = exported
+    report = check(out)
+    assert report.passed
+    assert report.max_error == 0.0  # the machine that wrote it
+    if precision is Precision.FLOAT32:
+        assert report.tolerance == 1e-4
+    else:
+        assert 1e-3 <= report.tolerance <= 0.1
+
+
+def test_a_stream_of_the_bundle_hears_what_the_trained_model_hears(exported):
+    model, out, _, precision = exported
+    loaded = runtime.load(out)
+    window = clips(1, seed=9)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(window)).softmax(-1).numpy()[0]
+    difference = np.abs(loaded.posteriors(window[0]) - expected).max()
+    # A step of 255 in a few layers, in posteriors; float32 sums in another order.
+    assert difference <= (1e-5 if precision is Precision.FLOAT32 else 0.05)
+    assert loaded.stream().push(np.zeros(3 * WINDOW + 7, dtype=np.float32)) == []
+
+
+def test_the_manifest_tells_the_precision_and_what_it_costs(exported):
+    _, out, manifest, precision = exported
+    measured = json.loads((out / "manifest.json").read_text())["measured"]
+    assert measured == manifest.measured
+    assert measured["precision"] == precision.value
+    assert measured["model_size_bytes"] == (out / "model.onnx").stat().st_size
+    if precision is Precision.FLOAT32:
+        assert measured["test"] == {"accuracy": 0.9, "clips": 7}
+        return
+    assert "test" not in measured  # nobody measured it in 8 bits
+    assert measured["float32"]["test"] == {"accuracy": 0.9, "clips": 7}
+    assert measured["model_size_bytes"] < measured["float32"]["model_size_bytes"]
+    assert measured["valid"]["clips"] == 20
+    assert measured["valid"]["accuracy"] == pytest.approx(1 - measured["valid"]["accuracy_drop"])
+    assert measured["valid"]["accuracy"] >= 0.8
+    assert measured["snr_db"] >= 20.0
+    assert measured["layers_kept_float"] == ["classifier"]
+    layers = [row["layer"] for row in measured["layers"]]
+    assert layers == (["hidden"] if precision is Precision.INT8_DYNAMIC else ["conv", "hidden"])
+    assert measured["calibration_clips"] == 16
+
+
+def test_only_the_named_files_are_there(exported):
+    _, out, _, _ = exported
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["golden.npz", "manifest.json", "model.onnx"]
+    assert b"/tmp" not in read_bundle(out).model
+
+
+def test_the_command_line_offers_every_precision():
+    assert [flag.value for flag in Flag] == [precision.value for precision in Precision]

@@ -176,7 +176,7 @@ def _checked(cell: Cell) -> Cell:
 
 
 def _num_samples(streaming: Streaming) -> int:
-    """Windows begin to lose their first samples within it, and it ends between two hops."""
+    """A hop at least, and half a hop that no answer has seen."""
     hop_samples = streaming.hop_samples
     longest = min(_MOST_WINDOWS * streaming.window_samples, _MOST_HOPS * hop_samples)
-    return max(longest, hop_samples) + hop_samples // 2
+    return longest + hop_samples // 2

@@ -76,25 +76,19 @@ def read_table(measured: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def table_lines(cells: Iterable[Cell]) -> list[str]:
     """The rows under one head, aligned; numbers stand to the right."""
-    head = ("graph", "engine", "precision", "form", "samples", "against", "difference", "at most")
-    rows = [head]
+    head = ("graph", "engine", "precision", "form", "samples", "against")
+    rows = [(*head, "difference", "at most", "SNR dB")]
     for cell in cells:
-        texts = (
-            cell.file,
-            cell.engine,
-            cell.precision,
-            cell.form,
-            cell.chunk_samples,
-            cell.against,
-        )
-        rows.append((*texts, f"{cell.largest_difference:.1e}", f"{cell.tolerance:.1e}"))
+        what = (cell.file, cell.engine, cell.precision)
+        how = (cell.form, cell.chunk_samples, cell.against)
+        snr = "" if cell.snr_db is None else f"{cell.snr_db:.1f}"
+        rows.append((*what, *how, f"{cell.largest_difference:.1e}", f"{cell.tolerance:.1e}", snr))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = (4, 6, 7)
     return [
         "  ".join(
-            text.rjust(width) if number in right else text.ljust(width)
+            text.ljust(width) if number < len(head) else text.rjust(width)
             for number, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
+        ).rstrip()
         for row in rows
     ]
 

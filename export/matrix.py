@@ -7,6 +7,7 @@ another of these is another row, and nothing here changes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def verify_bundle(
         if precision is Precision.FLOAT32:
             wanted = form.offline(torch_answers, recording, streaming)
         else:
-            wanted = form.offline(lambda pcm, model=model: ask(model, pcm), recording, streaming)
+            wanted = form.offline(partial(ask, model), recording, streaming)
             start = replace(start, against=OFFLINE, tolerance=STREAM_TOLERANCE)
         for cell in _stream_cells(replace(start, form=streaming.form), model, recording, wanted):
             cells.append(_checked(cell))

@@ -1,6 +1,7 @@
 """Run a model as a stream, keep its answers, and hold them against what they must be."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -127,7 +128,7 @@ def replay(file: str, model: Model, golden: Golden) -> Iterator[Cell]:
     if not cell.passed or heard.shape[1] < streaming.hop_samples:
         return
     form = form_of(streaming)
-    offline = [form.offline(lambda pcm: ask(model, pcm), row, streaming) for row in heard]
+    offline = [form.offline(functools.partial(ask, model), row, streaming) for row in heard]
     whole = form.sees_all(num_samples, streaming) if heard.shape[1] == num_samples else None
     for name, blocks in chunkings(heard.shape[1], streaming.hop_samples).items():
         rows = [streamed(model, row, blocks) for row in heard]

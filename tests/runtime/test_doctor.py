@@ -37,9 +37,8 @@ def test_the_golden_is_replayed_as_a_stream_too(bundle: Path) -> None:
     report = check(bundle)
     rows = [(cell.form, cell.chunk_samples, cell.against) for cell in report.replayed]
     chunks = ("800", "200", "199", "7", "0 to 401")
-    streams = [
-        ("sliding_window", size, whose) for size in chunks for whose in ("offline", "golden")
-    ]
+    whose = ("offline", "golden")
+    streams = [("sliding_window", size, against) for size in chunks for against in whose]
     assert rows == [("offline", "800", "golden"), *streams]
     assert all(cell.passed for cell in report.replayed)
     assert report.max_error == max(
@@ -108,8 +107,8 @@ def test_a_golden_that_no_stream_takes_is_a_fault(
     expected_posteriors: Callable[[np.ndarray], np.ndarray],
     tmp_path: Path,
 ) -> None:
-    loud = np.full((1, 800), 32_000.0, dtype=np.float32)
-    other = golden_bytes(pcm=loud, posteriors=expected_posteriors(loud / 1e3).astype(np.float32))
+    loud = np.full((1, 800), 9.0, dtype=np.float32)
+    other = golden_bytes(pcm=loud, posteriors=expected_posteriors(loud).astype(np.float32))
     with pytest.raises(BundleFault, match=r"b: float samples must lie in \[-1, 1\]"):
         check(make_bundle(tmp_path / "b", golden=other))
 

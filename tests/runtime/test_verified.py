@@ -44,6 +44,7 @@ def test_a_later_versions_further_keys_are_passed_over() -> None:
         {"form": "x" * 201},
         {"precision": 8},
         {"tolerance": "1e-5"},
+        {"tolerance": 10**400},
         {"largest_difference": True},
         {"snr_db": [31]},
     ],

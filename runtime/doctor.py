@@ -134,7 +134,10 @@ def _examined(bundle: Bundle, *, threads: int, started_s: float) -> Report:
 
 
 def peak_memory_bytes() -> int | None:
-    """Most resident memory that this process ever held; None where the platform does not tell."""
+    """Most resident memory that this process ever held; None where the platform does not tell.
+
+    Linux counts in what a process held that was forked from a larger one, before it became this.
+    """
     try:
         import resource
     except ImportError:  # Windows

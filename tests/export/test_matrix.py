@@ -1,6 +1,7 @@
 """A bundle is run as written in every way, and one wrong cell leaves nothing behind."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tiny_graphs import evidence, tiny_graph
 from torch import nn
 
 import export.bundle
+import export.matrix
 import runtime
 from export import ExportError
 from export.bundle import export_keywords
@@ -19,7 +21,9 @@ from export.matrix import float32_cases, int8_cases, verify_bundle
 from export.quantize import Precision
 from export.targets import onnx as target
 from runtime.backends import onnx as backend
+from runtime.forms import sliding_window
 from runtime.manifest import Decision, Streaming
+from runtime.replay import streamed
 from runtime.stream import Stream
 from runtime.verified import read_table
 
@@ -78,7 +82,7 @@ def quick(graphs, monkeypatch):
 def exporting(model, tmp_path):
     """Exports the model; gives the bundle's folder and manifest."""
 
-    def run(precision=Precision.FLOAT32):
+    def run(precision=Precision.FLOAT32, form="sliding_window"):
         out = tmp_path / "tiny.bundle"
         quantization = None
         if precision is not Precision.FLOAT32:
@@ -93,7 +97,7 @@ def exporting(model, tmp_path):
             out,
             name="tiny",
             labels=LABELS,
-            streaming=Streaming(window_samples=WINDOW, hop_samples=HOP),
+            streaming=Streaming(window_samples=WINDOW, hop_samples=HOP, form=form),
             decision=Decision(keywords=("no", "yes"), threshold=0.5),
             provenance={},
             measured={},
@@ -191,6 +195,26 @@ def test_another_engine_is_more_rows_of_the_same(exporting, monkeypatch):
     assert len(two) == 2 * len(one)
     assert two[: len(one)] == one
     assert {cell.engine for cell in two[len(one) :]} == {"second 2.0"}
+
+
+def test_another_streaming_form_is_a_file_and_its_rows(exporting, monkeypatch):
+    class Late:
+        """Its law leaves out the first answer, and its stream does."""
+
+        @staticmethod
+        def offline(ask, waveform, streaming):
+            return sliding_window.offline(ask, waveform, streaming)[1:]
+
+    def streamed_late(model, waveform, blocks):
+        return streamed(model, waveform, blocks)[1:]
+
+    monkeypatch.setattr(runtime.manifest, "STREAMING_FORMS", ("sliding_window", "late"))
+    monkeypatch.setitem(sys.modules, "runtime.forms.late", Late)
+    with pytest.raises(ExportError, match="late in blocks of 1750 samples: its answers"):
+        exporting(form="late")
+    monkeypatch.setattr(export.matrix, "streamed", streamed_late)
+    cells = read_table(exporting(form="late")[1].measured)
+    assert {cell.form for cell in cells} == {"offline", "late"}
 
 
 def test_another_engine_that_answers_otherwise_is_named(exporting, tmp_path, monkeypatch):

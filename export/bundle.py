@@ -13,7 +13,7 @@ from runtime.backends.onnx import Engine
 from runtime.bundle import file_digest
 from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Decision, Manifest, Streaming, seal
 from runtime.stream import load
-from runtime.verified import TABLE
+from runtime.verified import TABLE, Cell
 
 from .exportable import Posteriors
 from .gate import Accepted, Quantization, quantize
@@ -96,11 +96,7 @@ def export_keywords(
         _write_manifest(folder, manifest)
         # The table is of the bundle as the device will get it, so it is made once there is one.
         cells = verify_bundle(folder, module, precision=precision, offline=offline)
-        table = [cell.to_dict() for cell in cells]
-        manifest = seal(dataclasses.replace(manifest, measured={**manifest.measured, TABLE: table}))
-        _write_manifest(folder, manifest)
-        load(folder)  # the table is in it now
-    return manifest
+        return _with_table(folder, manifest, cells)
 
 
 def _figures(
@@ -131,6 +127,15 @@ def _figures(
         "calibration_clips": len(asked.evidence.calibration),
         "float32": dict(float32),
     }
+
+
+def _with_table(folder: Path, manifest: Manifest, cells: tuple[Cell, ...]) -> Manifest:
+    """Seal the manifest anew, and load the bundle with it once more."""
+    measured = {**manifest.measured, TABLE: [cell.to_dict() for cell in cells]}
+    manifest = seal(dataclasses.replace(manifest, measured=measured))
+    _write_manifest(folder, manifest)
+    load(folder)
+    return manifest
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -27,11 +27,12 @@ def _lines(values: dict[str, Any], indent: str = "") -> Iterable[str]:
 
 
 def _table(rows: list[dict[str, Any]], indent: str) -> Iterable[str]:
-    """Rows of the same keys under one head; numbers stand to the right."""
+    """Rows under one head, blank where a row lacks a key; numbers stand to the right."""
     columns = []
-    for key in rows[0]:
-        values = [record[key] for record in rows]
-        cells = [key.replace("_", " "), *_alike(values)]
+    for key in dict.fromkeys(key for record in rows for key in record):
+        values = [record[key] for record in rows if key in record]
+        texts = iter(_alike(values))
+        cells = [key.replace("_", " "), *(next(texts) if key in row else "" for row in rows)]
         width, words = max(map(len, cells)), isinstance(values[0], str | dict)
         columns.append([f"{cell:<{width}}" if words else f"{cell:>{width}}" for cell in cells])
     for row in zip(*columns, strict=True):

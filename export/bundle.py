@@ -1,5 +1,6 @@
 """Write a bundle: the graph, its golden pair and a sealed manifest, whole or not at all."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from runtime.backends.onnx import Engine
 from runtime.bundle import file_digest
 from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Decision, Manifest, Streaming, seal
 from runtime.stream import load
+from runtime.verified import TABLE, Cell
 
 from .exportable import Posteriors
 from .gate import Accepted, Quantization, quantize
+from .matrix import float32_cases, int8_cases, verify_bundle
 from .quantize import Precision
 from .targets import onnx
 from .verify import largest_difference, odd_lengths, probe
@@ -35,7 +38,7 @@ def export_keywords(
     measured: Mapping[str, Any],
     quantization: Quantization | None = None,
 ) -> Manifest:
-    """Export a keyword classifier and prove it.
+    """Export a keyword classifier and prove it, the graph first and then the bundle as written.
 
     Args:
         classifier: (batch, samples) at 16 kHz in [-1, 1] to logits (batch, labels).
@@ -46,11 +49,13 @@ def export_keywords(
         decision: which labels make events, and when.
         provenance: recipe, commit, teacher, licence of the training data.
         measured: figures of the trained model and how they were measured; size and parity are
-            added here. In 8 bits these are told as float32's, beside the bundle's own.
+            added here, and the table of how the bundle was run (`verified`). In 8 bits what is
+            measured in float is told as float32's, beside the bundle's own.
         quantization: how to store weights in 8 bits; None: they stay float32.
 
     Raises:
-        ExportError: the graph differs from the trained model, or in 8 bits is no longer the model.
+        ExportError: the graph differs from the trained model, or in 8 bits is no longer the model,
+            or the bundle run in one of the ways of `matrix` is not.
         BundleFault: labels, window or decision break a rule of the format.
         OSError: the disk is full; nothing is left behind.
     """
@@ -65,12 +70,12 @@ def export_keywords(
             "model_size_bytes": graph.stat().st_size,
             "largest_difference_from_torch": difference,
         }
-        tolerance = _TOLERANCE
+        tolerance, offline = _TOLERANCE, float32_cases(window_samples)
         if quantization is not None:
             accepted = quantize(graph.read_bytes(), quantization)
             graph.write_bytes(accepted.graph)
             figures = _figures(accepted, quantization, float32=figures)
-            tolerance = accepted.tolerance
+            tolerance, offline = accepted.tolerance, int8_cases(accepted, quantization.evidence)
         _write_golden(folder / GOLDEN_FILE, graph.read_bytes(), window_samples, tolerance)
         precision = Precision.FLOAT32 if quantization is None else quantization.precision
         manifest = seal(
@@ -88,9 +93,10 @@ def export_keywords(
                 },
             )
         )
-        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        load(folder)  # as the device will: what manifest and graph say must agree
-    return manifest
+        _write_manifest(folder, manifest)
+        # The table is of the bundle as the device will get it, so it is made once there is one.
+        cells = verify_bundle(folder, module, precision=precision, offline=offline)
+        return _with_table(folder, manifest, cells)
 
 
 def _figures(
@@ -121,6 +127,19 @@ def _figures(
         "calibration_clips": len(asked.evidence.calibration),
         "float32": dict(float32),
     }
+
+
+def _with_table(folder: Path, manifest: Manifest, cells: tuple[Cell, ...]) -> Manifest:
+    """Seal the manifest anew, and load the bundle with it once more."""
+    measured = {**manifest.measured, TABLE: [cell.to_dict() for cell in cells]}
+    manifest = seal(dataclasses.replace(manifest, measured=measured))
+    _write_manifest(folder, manifest)
+    load(folder)
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _write_golden(path: Path, graph: bytes, window_samples: int, tolerance: float) -> None:

@@ -80,6 +80,8 @@ class Comparison:
     """The same over lengths that nobody rounds to."""
     largest_difference: float
     """Of a posterior."""
+    odd_lengths_largest_difference: float
+    """The same over those lengths."""
     accuracy: float | None
     """In 8 bits, in [0, 1]."""
     float32_accuracy: float | None
@@ -133,22 +135,22 @@ class Judge:
         """
         self._evidence = evidence
         windows = evidence.windows
-        self._odd = [
-            np.resize(window, length)
-            for length in odd_lengths(windows.shape[1])
-            for window in windows[_spread(windows, _ODD_WINDOWS)]
-        ]
+        self._odd = odd_windows(windows)
         self._posteriors, self._logits = _answers(graph, windows)
-        self._odd_logits = _answers(graph, self._odd)[1]
+        self._odd_posteriors, self._odd_logits = _answers(graph, self._odd)
 
     def compare(self, graph: bytes) -> Comparison:
         """Over all windows."""
         posteriors, logits = _answers(graph, self._evidence.windows)
+        odd_posteriors, odd_logits = _answers(graph, self._odd)
         wanted = self._evidence.wanted
         return Comparison(
             snr_db=snr_db(self._logits, logits),
-            odd_lengths_snr_db=snr_db(self._odd_logits, _answers(graph, self._odd)[1]),
+            odd_lengths_snr_db=snr_db(self._odd_logits, odd_logits),
             largest_difference=float(np.abs(posteriors - self._posteriors).max()),
+            odd_lengths_largest_difference=float(
+                np.abs(odd_posteriors - self._odd_posteriors).max()
+            ),
             accuracy=_accuracy(posteriors, wanted),
             float32_accuracy=_accuracy(self._posteriors, wanted),
         )
@@ -160,7 +162,7 @@ class Judge:
         among them all, what a single one adds is lost where another is far worse.
         """
         windows = self._evidence.windows
-        some = _spread(windows, _SENSITIVITY_WINDOWS)
+        some = spread(windows, _SENSITIVITY_WINDOWS)
         return {
             layer.name: snr_db(
                 self._logits[some], _answers(quantizer.quantized([layer.name]), windows[some])[1]
@@ -192,7 +194,7 @@ def quantize(graph: bytes, asked: Quantization) -> Accepted:
         way_out = _way_out(judge, quantizer, names, asked)
         raise ExportError(f"{asked.precision} was not written: {'; '.join(faults)}. {way_out}")
     windows = asked.evidence.windows
-    moved = kernel_difference(quantized, windows[_spread(windows, _KERNEL_WINDOWS)])
+    moved = kernel_difference(quantized, windows[spread(windows, _KERNEL_WINDOWS)])
     return Accepted(
         graph=quantized,
         comparison=comparison,
@@ -239,7 +241,16 @@ def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quanti
     return f"It passes with: {left_out} (alone in 8 bits: {told})"
 
 
-def _spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def odd_windows(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Some of the windows, repeated or cut to each of the lengths that nobody rounds to."""
+    return [
+        np.resize(window, length)
+        for length in odd_lengths(windows.shape[1])
+        for window in windows[spread(windows, _ODD_WINDOWS)]
+    ]
+
+
+def spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Numbers of at most `count` windows, evenly: a corpus is sorted by label."""
     return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
 

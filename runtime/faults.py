@@ -9,6 +9,10 @@ class BundleFault(RuntimeFault):
     """A bundle is missing, damaged, of an unknown version, or asks for what is not installed."""
 
 
+class EngineMissing(BundleFault):
+    """The bundle asks for an engine that is not installed."""
+
+
 class AudioFault(RuntimeFault):
     """A recording or a microphone cannot be read."""
 

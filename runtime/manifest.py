@@ -129,8 +129,13 @@ class Manifest:
 
     @property
     def model_file(self) -> str:
-        """Name of the graph's file, such as model.onnx."""
-        return next(name for name in sorted(self.files) if name.startswith("model."))
+        """Name of the graph's file that `load` runs, such as model.onnx."""
+        return self.model_files[0]
+
+    @property
+    def model_files(self) -> tuple[str, ...]:
+        """Every graph's file; this schema's bundles hold one."""
+        return tuple(name for name in sorted(self.files) if name.startswith("model."))
 
     def to_json(self) -> str:
         """Text for manifest.json, digest included.

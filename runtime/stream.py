@@ -2,15 +2,16 @@
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 
 from .bundle import Bundle, Manifest, Tensor, read_bundle
-from .faults import AudioFault, BundleFault
+from .faults import AudioFault, BundleFault, EngineMissing
 from .keyword import Event, KeywordDetector
 from .manifest import short
 
@@ -19,7 +20,10 @@ PEAK_LIMIT = 8.0
 
 
 class Engine(Protocol):
-    """What a backend offers; one class of this name in each file of backends/."""
+    """What a backend offers; one class of this name in each file of backends/.
+
+    Beside it, the file's `ENGINES` lists every class that runs this format, `Engine` first.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -188,14 +192,37 @@ def start(bundle: Bundle, *, threads: int = 1) -> Model:
         BundleFault: no backend for the model file, or a graph that is not what the manifest says.
     """
     manifest = bundle.manifest
-    engine = engine_for(manifest.model_file, bundle.model, threads=threads)
-    window_samples = manifest.streaming.window_samples
-    for kind, stated, actual in (
-        ("input", manifest.inputs, engine.inputs),
-        ("output", manifest.outputs, engine.outputs),
-    ):
-        _check_graph(kind, tuple(_sized(tensor, window_samples) for tensor in stated), actual)
-    return Model(manifest=manifest, engine=engine)
+    return _model(manifest, engine_for(manifest.model_file, bundle.model, threads=threads))
+
+
+def start_all(bundle: Bundle, *, threads: int = 1) -> Iterator[tuple[str, Model]]:
+    """Start every graph of a bundle on every engine here that runs its format.
+
+    Args:
+        bundle: already read.
+        threads: processor threads of each engine, 1 or more.
+
+    Yields:
+        the graph's file name and its model, one after the other; first what `start` gives. Engines
+        that are not installed are passed over.
+
+    Raises:
+        BundleFault: as `start`, of any of them; or no engine at all is installed.
+    """
+    _check_threads(threads)
+    missing: EngineMissing | None = None
+    num_started = 0
+    for file_name in bundle.manifest.model_files:
+        for engine_class in _backend(file_name).ENGINES:
+            try:
+                engine = engine_class(bundle.files[file_name], threads=threads)
+            except EngineMissing as fault:
+                missing = missing or fault
+                continue
+            num_started += 1
+            yield file_name, _model(bundle.manifest, engine)
+    if missing is not None and not num_started:
+        raise missing
 
 
 def engine_for(file_name: str, model: bytes, *, threads: int) -> Engine:
@@ -204,12 +231,21 @@ def engine_for(file_name: str, model: bytes, *, threads: int) -> Engine:
     Raises:
         BundleFault: no such backend, fewer than 1 thread, or a model that it cannot load.
     """
+    _check_threads(threads)
+    engine: Engine = _backend(file_name).Engine(model, threads=threads)
+    return engine
+
+
+def _check_threads(threads: int) -> None:
     if threads < 1:
         raise BundleFault(f"threads must be 1 or more, got {threads}")
+
+
+def _backend(file_name: str) -> ModuleType:
     suffix = file_name.rpartition(".")[2]
     name = f"{__package__}.backends.{suffix}"
     try:
-        backend = importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
@@ -217,8 +253,17 @@ def engine_for(file_name: str, model: bytes, *, threads: int) -> Engine:
             f"{file_name} needs a backend {suffix!r}, which this runtime does not have. "
             "Update the runtime, or export to onnx."
         ) from error
-    engine: Engine = backend.Engine(model, threads=threads)
-    return engine
+
+
+def _model(manifest: Manifest, engine: Engine) -> Model:
+    """Raises BundleFault where graph and manifest disagree."""
+    window_samples = manifest.streaming.window_samples
+    for kind, stated, actual in (
+        ("input", manifest.inputs, engine.inputs),
+        ("output", manifest.outputs, engine.outputs),
+    ):
+        _check_graph(kind, tuple(_sized(tensor, window_samples) for tensor in stated), actual)
+    return Model(manifest=manifest, engine=engine)
 
 
 def as_waveform(block: np.ndarray) -> np.ndarray:

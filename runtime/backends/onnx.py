@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..bundle import Tensor
-from ..faults import BundleFault, one_line
+from ..faults import BundleFault, EngineMissing, one_line
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64"}
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -21,14 +21,15 @@ class Engine:
         threads: processor threads within an operator.
 
     Raises:
-        BundleFault: onnxruntime is not installed, or cannot load the graph.
+        EngineMissing: onnxruntime is not installed.
+        BundleFault: it cannot load the graph.
     """
 
     def __init__(self, model: bytes, *, threads: int = 1) -> None:
         try:
             import onnxruntime
         except ImportError as error:
-            raise BundleFault(
+            raise EngineMissing(
                 f"running a .onnx model needs onnxruntime ({one_line(error)}): "
                 'pip install "onnxruntime>=1.20"'
             ) from error
@@ -69,6 +70,10 @@ class Engine:
                 f"the model failed on inputs {shapes}: {one_line(error, 300)}"
             ) from error
         return dict(zip(names, values, strict=True))
+
+
+ENGINES = (Engine,)
+"""Every engine that runs this format; the first is what `load` takes."""
 
 
 def _tensor(node: object) -> Tensor:

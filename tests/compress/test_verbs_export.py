@@ -76,7 +76,14 @@ def test_a_run_becomes_a_bundle_in_8_bits(call, run, quick, corpus, tmp_path, pr
     assert told["calibration_clips"] == 18  # the corpus' train partition
     assert told["valid"]["clips"] == 3
     assert told["float32"]["test"] == {"accuracy": 0.25, "clips": 4}
-    assert call(*words, "--out", tmp_path / "b.bundle", "--seed", 3)[0] == 0
+    assert {row["form"] for row in told["verified"]} == {"offline", "sliding_window"}
+    assert all(row["largest_difference"] <= row["tolerance"] for row in told["verified"])
+    text_words = [word for word in words if word != "--json"]
+    code, text, _ = call(*text_words, "--out", tmp_path / "b.bundle", "--seed", 3)
+    assert code == 0
+    table = text[text.index("verified") :].splitlines()
+    assert table[1].split()[:4] == ["file", "engine", "precision", "form"]
+    assert len(table) == 2 + len(told["verified"])
     graphs = [(tmp_path / f"{name}.bundle" / "model.onnx").read_bytes() for name in "ab"]
     assert graphs[0] == graphs[1]
     assert call("doctor", tmp_path / "a.bundle")[0] == 0

@@ -14,11 +14,13 @@ import pytest
 
 import export.targets
 import runtime.backends
+import runtime.forms
 import train.objectives
 from compress.elastic import WHOLE, dimension_names, get_dimension
 from compress.spaces import get_space, space_names
 from compress.tensor_axes import FIXED, TENSOR_AXES
 from runtime.faults import BundleFault
+from runtime.manifest import STREAMING_FORMS
 from train.config import OneRoundRecipe, PretrainRecipe
 from train.data import corpus, layouts
 from train.models.wav2vec2_config import Wav2Vec2Config
@@ -106,6 +108,28 @@ def test_a_backend_loads_bytes_and_answers_to_damage_with_one_clear_error(name):
         engine(b"no graph")
 
 
+@pytest.mark.parametrize("name", plugins(runtime.backends))
+def test_a_backend_lists_its_engines_the_usual_one_first(name):
+    backend = load(runtime.backends, name)
+    assert backend.ENGINES[0] is backend.Engine
+    assert len(set(backend.ENGINES)) == len(backend.ENGINES)
+    for engine in backend.ENGINES:
+        assert parameters(engine) == ["model", "threads"]
+        assert parameters(engine.run) == ["self", "feeds"]
+
+
+@pytest.mark.parametrize("name", plugins(runtime.forms))
+def test_a_streaming_form_states_its_law_and_is_known_to_the_manifest(name):
+    assert name in STREAMING_FORMS
+    form = load(runtime.forms, name)
+    assert parameters(form.offline) == ["ask", "waveform", "streaming"]
+    assert parameters(form.sees_all) == ["num_samples", "streaming"]
+
+
+def test_every_form_that_a_manifest_may_state_has_its_law():
+    assert sorted(STREAMING_FORMS) == plugins(runtime.forms)
+
+
 @pytest.mark.parametrize("name", plugins(train.objectives))
 def test_an_objectives_file_holds_one_objective_that_takes_a_batch_and_draws(name):
     module = load(train.objectives, name)
@@ -127,7 +151,9 @@ def test_an_objectives_file_holds_one_objective_that_takes_a_batch_and_draws(nam
         assert "rounds" in keys
 
 
-@pytest.mark.parametrize("package", [layouts, export.targets, runtime.backends, train.objectives])
+@pytest.mark.parametrize(
+    "package", [layouts, export.targets, runtime.backends, runtime.forms, train.objectives]
+)
 def test_a_plug_in_says_what_it_is(package):
     for name in plugins(package):
         path = Path(load(package, name).__file__)

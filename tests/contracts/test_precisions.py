@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import runtime
@@ -16,9 +18,13 @@ from export.quantize import Precision
 from export.targets import onnx as target
 from runtime.bundle import read_bundle
 from runtime.doctor import check
+from runtime.forms import form_of
 from runtime.manifest import Decision, Streaming
+from runtime.replay import ask, streamed
+from runtime.verified import TOLERANCE, read_table
 
 WINDOW = 1_600
+HOP = 400
 LABELS = ("_silence_", "no", "yes")
 
 
@@ -81,7 +87,7 @@ def exported(request, model, graph, tmp_path_factory):
             out,
             name="tiny",
             labels=LABELS,
-            streaming=Streaming(window_samples=WINDOW, hop_samples=400),
+            streaming=Streaming(window_samples=WINDOW, hop_samples=HOP),
             decision=Decision(keywords=("no", "yes"), threshold=0.5),
             provenance={},
             measured={"test": {"accuracy": 0.9, "clips": 7}},
@@ -111,6 +117,61 @@ def test_a_stream_of_the_bundle_hears_what_the_trained_model_hears(exported):
     # A step of 255 in a few layers, in posteriors; float32 sums in another order.
     assert difference <= (1e-5 if precision is Precision.FLOAT32 else 0.05)
     assert loaded.stream().push(np.zeros(3 * WINDOW + 7, dtype=np.float32)) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    blocks=st.lists(st.integers(0, 1_300), min_size=1, max_size=8),
+    loudness=st.sampled_from([1e-3, 1.0]),
+)
+def test_any_chunking_of_any_recording_gives_the_offline_answers(exported, seed, blocks, loudness):
+    model, out, _, precision = exported
+    loaded = runtime.load(out)
+    noise = np.random.default_rng(seed).uniform(-1, 1, sum(blocks))
+    waveform = (loudness * noise).astype(np.float32)
+    answers = streamed(loaded, waveform, blocks)
+    assert len(answers) == len(waveform) // HOP
+    if not len(answers):
+        return
+    streaming, form = loaded.manifest.streaming, form_of(loaded.manifest.streaming)
+    offline = form.offline(lambda pcm: ask(loaded, pcm), waveform, streaming)
+    assert np.abs(answers - offline).max() <= TOLERANCE  # the same kernels on the same windows
+    if precision is Precision.FLOAT32:
+
+        def trained(pcm):
+            with torch.inference_mode():
+                return model(torch.from_numpy(pcm)).softmax(-1).numpy()
+
+        expected = form.offline(trained, waveform, streaming)
+        assert np.abs(answers - expected).max() <= 1e-5  # float32 sums in another order
+
+
+def test_the_bundle_brings_the_table_of_how_it_was_run(exported):
+    _, _, manifest, precision = exported
+    cells = read_table(manifest.measured)
+    assert [cell.to_dict() for cell in cells] == manifest.measured["verified"]
+    assert all(cell.passed for cell in cells)
+    assert {(cell.file, cell.precision) for cell in cells} == {("model.onnx", precision.value)}
+    offline = [cell for cell in cells if cell.form == "offline"]
+    streams = [cell for cell in cells if cell.form == "sliding_window"]
+    assert len(offline) + len(streams) == len(cells)
+    assert {cell.against for cell in offline} == {"torch"}
+    assert {"1600", "1599", "1601", "2881"} < {cell.chunk_samples for cell in offline}
+    assert [cell.chunk_samples for cell in streams] == ["3400", "400", "399", "7", "0 to 801"]
+    if precision is Precision.FLOAT32:
+        assert {cell.tolerance for cell in cells} == {1e-5}
+        assert {cell.against for cell in streams} == {"torch"}
+        assert all(cell.snr_db is None for cell in cells)
+        return
+    assert {cell.against for cell in streams} == {"offline"}
+    assert {cell.tolerance for cell in streams} == {1e-5}
+    found = {cell.chunk_samples: cell.snr_db for cell in offline}
+    assert found.pop("1600") == manifest.measured["snr_db"] >= 20.0
+    assert set(found.values()) == {manifest.measured["odd_lengths_snr_db"]}
+    # 8 bits move a posterior, and no more than the gate saw and a step of another fusion
+    assert all(cell.largest_difference > 1e-5 for cell in offline)
+    assert max(cell.tolerance for cell in offline) <= 0.1
 
 
 def test_the_manifest_tells_the_precision_and_what_it_costs(exported):

@@ -46,10 +46,11 @@ device-wheel:
 # A bundle in C, without Python: demos/c built, checked on the golden pair and run over WAV.
 # The header of ONNX Runtime is found or asked for, see demos/c/README.md.
 BUNDLE ?= runs/demo/keywords.bundle
+absolute = $(if $(filter /%,$(firstword $(1))),,$(CURDIR)/)$(1)
+c-demo: PYTHON := $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
 c-demo:
-	@$(MAKE) --no-print-directory --directory demos/c run BUILD="$(abspath $(or $(BUILD),build/c-demo))" \
-	  PYTHON="$(or $(wildcard $(abspath $(BIN)/python)),$(PYTHON))" \
-	  BUNDLE="$(abspath $(BUNDLE))" WAV="$(if $(WAV),$(abspath $(WAV)))"
+	@$(MAKE) --no-print-directory --directory demos/c run PYTHON="$(PYTHON)" \
+	  BUNDLE="$(call absolute,$(BUNDLE))" WAV="$(if $(WAV),$(call absolute,$(WAV)))"
 
 $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,6 +1,7 @@
 """The C program is the runtime's stream: the same windows, the same posteriors."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,22 @@ def test_what_is_missing_is_said_before_anything_is_built(
     assert refused.returncode != 0
     assert words in refused.stderr
     assert not (tmp_path / "build").exists()
+
+
+def test_a_header_newer_than_the_library_is_one_line(
+    needs: None, bundle: Path, tmp_path: Path, make: Run, run: Run, error: Error
+) -> None:
+    target = tmp_path / "build" / "otolite-stream"
+    planned = make("--dry-run", f"BUILD={target.parent}", str(target)).stdout
+    include = Path(planned.partition('-isystem "')[2].partition('"')[0])
+    for path in include.glob("onnxruntime_*.h"):
+        text = path.read_text(encoding="utf-8")
+        newer = re.sub(r"(?m)^#define ORT_API_VERSION \d+", "#define ORT_API_VERSION 9999", text)
+        (tmp_path / path.name).write_text(newer, encoding="utf-8")
+    words = (f"BUILD={target.parent}", f"ONNXRUNTIME_INCLUDE={tmp_path}", "CFLAGS=-O0")
+    made = make(*words, str(target))
+    assert made.returncode == 0, made.stderr
+    assert "is older than the header of 1.9999" in error(run(target, bundle, "any.wav"))
 
 
 def test_the_python_step_imports_the_runtime_and_numpy_alone() -> None:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression device-wheel clean
+.PHONY: demo test lint results teachers compression device-wheel c-demo clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -42,6 +42,15 @@ device-wheel:
 	cp -r runtime "$$tree/otolite_runtime" && \
 	$(PYTHON) -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir "$(DIST)" "$$tree"
 	@ls -l "$(DIST)"/otolite_runtime-*.whl
+
+# A bundle in C, without Python: demos/c built, checked on the golden pair and run over WAV.
+# The header of ONNX Runtime is found or asked for, see demos/c/README.md.
+BUNDLE ?= runs/demo/keywords.bundle
+absolute = $(if $(filter /%,$(firstword $(1))),,$(CURDIR)/)$(1)
+c-demo: PYTHON := $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
+c-demo:
+	@$(MAKE) --no-print-directory --directory demos/c run PYTHON="$(PYTHON)" \
+	  BUNDLE="$(call absolute,$(BUNDLE))" WAV="$(if $(WAV),$(call absolute,$(WAV)))"
 
 $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -4,8 +4,8 @@ from train.models.patches_config import PatchesConfig
 
 from .macs import SAMPLE_RATE, Macs, layer_macs
 
-_WINDOW_SAMPLES, BINS = 400, 256
-"""Of the log-mel front end: a convolution gives real and imaginary part of each bin."""
+_WINDOW_SAMPLES, BINS = 400, 255
+"""Of the log-mel front end: a convolution gives real and imaginary part of each bin that it uses."""
 
 
 def patch_macs(

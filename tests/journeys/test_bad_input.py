@@ -110,7 +110,7 @@ def test_a_target_below_the_smallest_subnet_is_refused_before_anything_is_writte
     for flags in ([], ["--dry-run"]):
         answer = call("search", *words, "--out", tmp_path / "out", *flags)
         assert answer.code == 1
-        assert "fits 100,000 parameters: the least is 197,952 parameters" in answer.error
+        assert "fits 100,000 parameters: the least is 197,248 parameters" in answer.error
     assert not (tmp_path / "out").exists()
 
 

@@ -131,12 +131,6 @@ def trust_tasks(data: Path, runs: Path, seed: int) -> list[Task]:
         Task(f"seed{seed}/became{number}", tune_subnets, (data, supernet, group, seed), needs)
         for number, group in enumerate(groups)
     ]
-    # Another order of clips and another head: what two fine-tunings agree on, a score could tell.
-    made += [
-        Task(f"seed{seed}/again{number}", tune_subnets, (data, supernet, group, seed + 10), needs)
-        for number, group in enumerate(groups)
-        if number * GROUP >= SPREAD
-    ]
     return made
 
 

@@ -66,11 +66,6 @@ def trust_table(rows: Rows) -> str:
             found = [correlation(rows, seed, name, part) for seed in SEEDS]
             cells.append(spread_of(found, digits=2))
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    again = [
-        float(spearmanr(outcomes(rows, seed, "again"), outcomes(rows, seed)[SPREAD:]).statistic)
-        for seed in SEEDS
-    ]
-    lines.append(f"| fine-tuned again, with other draws | – | {spread_of(again, digits=2)} |")
     return "\n".join(lines)
 
 
@@ -83,10 +78,10 @@ def correlation(rows: Rows, seed: int, name: str, part: str) -> float:
     return float(spearmanr(told[first:], came[first:]).statistic)
 
 
-def outcomes(rows: Rows, seed: int, run: str = "became") -> list[float]:
-    """Test accuracy of each subnet, once it was fine-tuned; `again`: those of one size."""
-    groups = [name for name in rows if re.fullmatch(rf"seed{seed}/{run}\d+", name)]
-    ordered = sorted(groups, key=lambda name: int(name.rpartition(run)[2]))
+def outcomes(rows: Rows, seed: int) -> list[float]:
+    """Test accuracy of each subnet, once it was fine-tuned."""
+    groups = [name for name in rows if re.fullmatch(rf"seed{seed}/became\d+", name)]
+    ordered = sorted(groups, key=lambda name: int(name.rpartition("became")[2]))
     return [value for name in ordered for value in rows[name]["accuracies"]]
 
 
@@ -273,9 +268,8 @@ parameters.
 |---|---|---|
 {trust}
 
-Parameters alone are what a ruler would rank by; scores are worth their price where they beat it.
-The last row fine-tunes each of the 10 once more, with another head and order of clips: no score can
-tell what two fine-tunings of one subnet do not agree on.
+The last row is what a ruler would do: rank by number of parameters. Scores are worth their price
+where they beat it.
 
 ## (b) What does a budget of 500,000 parameters buy?
 

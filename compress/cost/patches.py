@@ -5,7 +5,7 @@ from train.models.patches_config import PatchesConfig
 from .macs import SAMPLE_RATE, Macs, layer_macs
 
 _WINDOW_SAMPLES, BINS = 400, 255
-"""Of the log-mel front end: a convolution gives real and imaginary part of each bin that it uses."""
+"""Of the log-mel front end: a convolution gives real and imaginary part of each bin in use."""
 
 
 def patch_macs(

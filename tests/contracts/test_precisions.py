@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from tiny_keywords import LABELS, Tiny
 
 import runtime
 from compress.verbs.export import Precision as Flag
@@ -25,22 +25,6 @@ from runtime.verified import TOLERANCE, read_table
 
 WINDOW = 1_600
 HOP = 400
-LABELS = ("_silence_", "no", "yes")
-
-
-class Tiny(nn.Module):
-    """A filter bank, its log energies, a convolution and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frontend = nn.Conv1d(1, 6, 32, stride=16, bias=False)
-        self.conv = nn.Conv1d(6, 48, 5)
-        self.hidden = nn.Linear(48, 64)
-        self.classifier = nn.Linear(64, len(LABELS))
-
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        features = self.frontend(waveform.unsqueeze(1)).square().add(1e-4).log()
-        return self.classifier(self.hidden(self.conv(features).relu().mean(-1)).relu())
 
 
 def clips(count: int, seed: int) -> np.ndarray:

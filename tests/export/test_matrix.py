@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_graphs import WINDOW as GATE_WINDOW
 from tiny_graphs import evidence, tiny_graph
-from torch import nn
+from tiny_keywords import LABELS, Tiny
 
 import export.bundle
 import export.matrix
@@ -29,21 +29,6 @@ from runtime.verified import read_table
 
 WINDOW = 800
 HOP = 300
-LABELS = ("_silence_", "no", "yes")
-
-
-class Tiny(nn.Module):
-    """A filter bank, its log energies and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frontend = nn.Conv1d(1, 6, 32, stride=16, bias=False)
-        self.hidden = nn.Linear(6, 16)
-        self.classifier = nn.Linear(16, len(LABELS))
-
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        features = self.frontend(waveform.unsqueeze(1)).square().add(1e-4).log().mean(-1)
-        return self.classifier(self.hidden(features).relu())
 
 
 @pytest.fixture(scope="module")

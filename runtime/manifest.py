@@ -46,6 +46,18 @@ class Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class State:
+    """What a step hands to the next: the graph's input `name`, and its output `name + "_next"`."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Batch first, which is 1 in a stream."""
+    dtype: str = "float32"
+    initial: float = 0.0
+    """What it is filled with before the first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Streaming:
     """How a stream of samples meets a model that wants a whole window."""
 

@@ -1,0 +1,231 @@
+"""Layers that run on a stream in pieces, each piece handing its state to the next.
+
+One way through each layer: a whole recording is a single piece that begins with the initial state,
+a step of a stream is a short one. So what is trained is what runs, and cutting a recording anywhere
+changes nothing. States are float tensors of fixed shapes, zeros before the first piece; there is
+no integer arithmetic and no control flow that depends on data, so a step exports to any format.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Shapes = dict[str, tuple[int, ...]]
+"""Of each state by its name, without the batch."""
+States = dict[str, Tensor]
+"""(batch, *shape) of each state by its name."""
+
+_HIDDEN = -1e4
+"""Added to a score that nobody may see: its weight is 0 in float32, and 8 bits can hold it."""
+
+
+def initial(shapes: Shapes, batch: int, *, like: Tensor) -> States:
+    """States of streams that have heard nothing: zeros, of the kind of `like`."""
+    return {name: like.new_zeros(batch, *shape) for name, shape in shapes.items()}
+
+
+def part(states: Mapping[str, Tensor], prefix: str) -> States:
+    """The states of one layer, whose names in its model begin with `prefix` and an underscore."""
+    start = f"{prefix}_"
+    return {
+        name.removeprefix(start): state for name, state in states.items() if name.startswith(start)
+    }
+
+
+_Value = TypeVar("_Value")
+
+
+def prefixed(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
+    """A layer's shapes or states under the names that they have in its model."""
+    return {f"{prefix}_{name}": value for name, value in named.items()}
+
+
+class Tail(nn.Module):
+    """What was heard last, put before what comes: a convolution over both never looks ahead."""
+
+    def __init__(self, channels: int, length: int) -> None:
+        """Remember.
+
+        Args:
+            channels: of the signal.
+            length: places to keep, 0 or more; a kernel's reach less its stride.
+        """
+        super().__init__()
+        self.channels, self.length = channels, length
+
+    def shapes(self) -> Shapes:
+        """Of the state."""
+        return {"tail": (self.channels, self.length)} if self.length else {}
+
+    def forward(self, signal: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
+        """(batch, channels, time) to (batch, channels, length + time), and the states after it."""
+        if not self.length:
+            return signal, {}
+        signal = torch.cat([states["tail"], signal], dim=2)
+        return signal, {"tail": signal[:, :, -self.length :]}
+
+
+class CausalConv1d(nn.Module):
+    """A convolution over the past: silence, zeros, lies before the first sample."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        """Make.
+
+        Args:
+            in_channels: of the signal.
+            out_channels: of the result.
+            kernel: taps; their reach, dilation * (kernel - 1) + 1, is no shorter than the stride.
+            stride: places from one result to the next; every piece is a multiple of it.
+            dilation: places from tap to tap.
+            groups: of channels.
+            bias: add one.
+        """
+        super().__init__()
+        self.conv = nn.Conv1d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+        self.past = Tail(in_channels, dilation * (kernel - 1) + 1 - stride)
+
+    def shapes(self) -> Shapes:
+        """Of the state."""
+        return self.past.shapes()
+
+    def forward(self, signal: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
+        """(batch, in_channels, time) to (batch, out_channels, time / stride), and the states."""
+        signal, states = self.past(signal, states)
+        return self.conv(signal), states
+
+
+class BoundedAttention(nn.Module):
+    """Self-attention that sees the present frame and `left_frames` before it.
+
+    Positions are a learned bias for each head and distance. Keys and values of the frames before
+    are the state; `seen`, shared by all layers of a model, says which of them were ever heard.
+    """
+
+    def __init__(
+        self, embed_dim: int, num_heads: int, head_dim: int, left_frames: int, *, bias: bool = True
+    ) -> None:
+        """Make.
+
+        Args:
+            embed_dim: width of the frames.
+            num_heads: heads.
+            head_dim: width of a head.
+            left_frames: frames before the present one that it sees, 1 or more.
+            bias: of the projections.
+        """
+        super().__init__()
+        self.head_dim, self.left_frames = head_dim, left_frames
+        inner_dim = num_heads * head_dim
+        self.q_proj = nn.Linear(embed_dim, inner_dim, bias=bias)
+        self.k_proj = nn.Linear(embed_dim, inner_dim, bias=bias)
+        self.v_proj = nn.Linear(embed_dim, inner_dim, bias=bias)
+        self.out_proj = nn.Linear(inner_dim, embed_dim)
+        self.distance_bias = nn.Parameter(torch.zeros(num_heads, left_frames + 1))
+        """By how many frames ago, the present one first."""
+
+    def shapes(self) -> Shapes:
+        """Of keys and values before this piece, oldest first."""
+        shape = (self.left_frames, self.k_proj.out_features)
+        return {"keys": shape, "values": shape}
+
+    def forward(
+        self, hidden: Tensor, states: Mapping[str, Tensor], seen: Tensor
+    ) -> tuple[Tensor, States]:
+        """Mix frames.
+
+        Args:
+            hidden: (batch, frames, embed_dim).
+            states: keys and values, (batch, left_frames, inner) each.
+            seen: (batch, left_frames), 1 where those were heard and 0 where nothing was yet.
+
+        Returns:
+            (batch, frames, embed_dim), and the states after it.
+        """
+        batch, frames, _ = hidden.shape
+        keys = torch.cat([states["keys"], self.k_proj(hidden)], dim=1)
+        values = torch.cat([states["values"], self.v_proj(hidden)], dim=1)
+
+        def heads(projected: Tensor) -> Tensor:
+            return projected.reshape(batch, -1, self.heads, self.head_dim).transpose(1, 2)
+
+        query = heads(self.q_proj(hidden)) * self.head_dim**-0.5
+        scores = query @ heads(keys).transpose(2, 3)  # (batch, heads, frames, left + frames)
+        unheard = functional.pad((1.0 - seen) * _HIDDEN, (0, frames))
+        scores = scores + self._band(frames) + unheard[:, None, None, :]
+        mixed = scores.softmax(-1) @ heads(values)
+        mixed = mixed.transpose(1, 2).reshape(batch, frames, -1)
+        keep = slice(-self.left_frames, None)
+        return self.out_proj(mixed), {"keys": keys[:, keep], "values": values[:, keep]}
+
+    @property
+    def heads(self) -> int:
+        """Attention heads, read from the tensor: a cut layer has fewer."""
+        return self.distance_bias.shape[0]
+
+    def _band(self, frames: int) -> Tensor:
+        """(heads, frames, left + frames): the bias of each distance, and what is out of sight."""
+        left = self.left_frames
+        device = self.distance_bias.device
+        now = torch.arange(left, left + frames, device=device).unsqueeze(1)
+        ago = now - torch.arange(left + frames, device=device)  # (frames, left + frames)
+        in_sight = (ago >= 0) & (ago <= left)
+        bias = self.distance_bias[:, ago.clamp(0, left)]
+        return torch.where(in_sight, bias, bias.new_tensor(_HIDDEN))
+
+
+def after(seen: Tensor, frames: int) -> Tensor:
+    """`seen` once `frames` more were heard: (batch, left_frames)."""
+    return functional.pad(seen, (0, frames), value=1.0)[:, -seen.shape[1] :]
+
+
+class SlidingMean(nn.Module):
+    """The mean of the last frames that were heard, at most `frames` of them."""
+
+    def __init__(self, dim: int, frames: int) -> None:
+        """Make.
+
+        Args:
+            dim: width of a frame.
+            frames: to average, 2 or more.
+        """
+        super().__init__()
+        self.past = Tail(dim + 1, frames - 1)
+        self.frames = frames
+
+    def shapes(self) -> Shapes:
+        """Of the state: frames, and a place in each that says that it was heard."""
+        return self.past.shapes()
+
+    def forward(self, hidden: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
+        """(batch, frames, dim) to the mean at each of these frames, and the states after them."""
+        signal = functional.pad(hidden, (0, 1), value=1.0).transpose(1, 2)
+        signal, states = self.past(signal, states)
+        sums = functional.avg_pool1d(signal, self.frames, stride=1)
+        means = sums[:, :-1] / sums[:, -1:]
+        return means.transpose(1, 2), states
+
+
+def chunk_ends(frames: Tensor, chunk_frames: int) -> Tensor:
+    """The last of every chunk: (batch, frames, dim) to (batch, frames / chunk_frames, dim)."""
+    return frames[:, chunk_frames - 1 :: chunk_frames]

@@ -111,8 +111,8 @@ class CausalConv1d(nn.Module):
 
     def forward(self, signal: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
         """(batch, in_channels, time) to (batch, out_channels, time / stride), and the states."""
-        signal, states = self.past(signal, states)
-        return self.conv(signal), states
+        signal, after_it = self.past(signal, states)
+        return self.conv(signal), after_it
 
 
 class BoundedAttention(nn.Module):
@@ -220,10 +220,10 @@ class SlidingMean(nn.Module):
     def forward(self, hidden: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
         """(batch, frames, dim) to the mean at each of these frames, and the states after them."""
         signal = functional.pad(hidden, (0, 1), value=1.0).transpose(1, 2)
-        signal, states = self.past(signal, states)
+        signal, after_it = self.past(signal, states)
         sums = functional.avg_pool1d(signal, self.frames, stride=1)
         means = sums[:, :-1] / sums[:, -1:]
-        return means.transpose(1, 2), states
+        return means.transpose(1, 2), after_it
 
 
 def chunk_ends(frames: Tensor, chunk_frames: int) -> Tensor:

@@ -14,7 +14,6 @@ from train.data.augment import fit_length
 from train.data.corpus import read_corpus, usable
 from train.data.cuts import label_of, sorted_cuts
 from train.data.selection import partition_of
-from train.finetune import KeywordsRecipe
 
 MAX_CALIBRATION_CLIPS = 128
 """A range is a least and a largest value: more clips move it little and cost a run each."""
@@ -56,7 +55,9 @@ class Audio:
         return np.stack([fit_length(packed.waveform(cut.id), self.window_samples) for cut in cuts])
 
 
-def choose(data: Path, recipe: KeywordsRecipe, labels: Sequence[str], *, seed: int) -> Audio:
+def choose(
+    data: Path, labels: Sequence[str], *, window_samples: int, min_seconds: float, seed: int
+) -> Audio:
     """Choose clips of a corpus; the same seed and corpus give the same ones.
 
     Ranges are learned from the train partition alone, so that accuracy on the valid one stays a
@@ -64,8 +65,9 @@ def choose(data: Path, recipe: KeywordsRecipe, labels: Sequence[str], *, seed: i
 
     Args:
         data: a corpus with a train partition; any layout that training reads.
-        recipe: of the run; its window and its shortest clip.
         labels: the model's, in its order.
+        window_samples: what the model looks at.
+        min_seconds: shorter clips teach no range.
         seed: 0 or more.
 
     Raises:
@@ -73,7 +75,7 @@ def choose(data: Path, recipe: KeywordsRecipe, labels: Sequence[str], *, seed: i
     """
     cuts = read_corpus(data)
     rng = np.random.default_rng(seed)
-    train = _drawn(usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds), rng)
+    train = _drawn(usable(cuts, partition="train", min_seconds=min_seconds), rng)
     valid = list(partition_of(cuts, "valid"))
     labelled = [cut for cut in valid if label_of(cut) in labels]
     if not valid:  # half at least is kept for the ranges
@@ -83,7 +85,7 @@ def choose(data: Path, recipe: KeywordsRecipe, labels: Sequence[str], *, seed: i
         calibration=sorted_cuts(train[:MAX_CALIBRATION_CLIPS]),
         compared=sorted_cuts(_drawn(labelled or valid, rng)[:MAX_COMPARED_CLIPS]),
         labels=tuple(labels) if labelled else None,
-        window_samples=recipe.window_samples,
+        window_samples=window_samples,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from export.bundle import export_keywords
 from export.gate import Limits, Quantization
 from export.quantize import Precision
+from export.quantizers import DEFAULT
 from runtime.manifest import MANIFEST_FILE, Decision, Manifest, Streaming
 from train import RecipeError
 from train.finetune import KeywordsRecipe
@@ -17,7 +18,9 @@ from train.recipe import check
 from train.tasks.keywords import load_keywords
 
 from . import CompressError
-from .calibration import choose
+from .calibration import Audio, choose
+
+SAMPLES_PER_MS = SAMPLE_RATE // 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,20 @@ class DecisionFlags:
     refractory_ms: int = 500
     """No event for this long after one."""
 
+    def streaming(self, window_samples: int) -> Streaming:
+        """Windows of this length, a hop apart."""
+        return Streaming(window_samples=window_samples, hop_samples=self.hop_ms * SAMPLES_PER_MS)
+
+    def decision(self, labels: Sequence[str]) -> Decision:
+        """Every label makes events but those that begin with an underscore: they only compete."""
+        return Decision(
+            keywords=tuple(label for label in labels if not label.startswith("_")),
+            threshold=self.threshold,
+            smoothing_windows=self.smoothing_windows,
+            patience=self.patience,
+            refractory_samples=self.refractory_ms * SAMPLES_PER_MS,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Flags:
@@ -44,6 +61,8 @@ class Int8Flags:
     """One of the 8-bit ones."""
     calibration: Path
     """Corpus to learn ranges from and to compare on; the run's own, or one like it."""
+    quantizer: str = DEFAULT
+    """Library that rewrites the graph; a file of export/quantizers."""
     keep_float: tuple[str, ...] = ()
     """Layers left in float; `*` stands for anything."""
     min_snr_db: float = Limits.min_snr_db
@@ -54,6 +73,22 @@ class Int8Flags:
     """Tell what each layer costs."""
     seed: int = 0
     """Of the choice of clips."""
+
+    def quantization(self, audio: Audio) -> Quantization:
+        """What is asked of `export_keywords`; the audio is decoded.
+
+        Raises:
+            DataError: a recording cannot be decoded.
+            ExportError: a limit that cannot be.
+        """
+        return Quantization(
+            precision=self.precision,
+            evidence=audio.evidence(),
+            quantizer=self.quantizer,
+            keep_float=self.keep_float,
+            limits=Limits(min_snr_db=self.min_snr_db, max_accuracy_drop=self.max_accuracy_drop),
+            sensitivity=self.sensitivity,
+        )
 
 
 def export_run(
@@ -66,8 +101,6 @@ def export_run(
     int8: Int8Flags | None = None,
 ) -> Manifest:
     """Export the model of a fine-tuning run.
-
-    Labels that begin with an underscore (silence, unknown words) compete but make no events.
 
     Args:
         folder: of the run.
@@ -85,9 +118,10 @@ def export_run(
     """
     recipe, run, scores = finished(folder)
     check_place(out)
-    quantization = None if int8 is None else _quantization(int8, recipe, scores["labels"])
+    quantization = None
+    if int8 is not None:
+        quantization = int8.quantization(clips_of_a_run(int8, recipe, scores["labels"]))
     model = load_keywords(folder / "model")
-    per_ms = SAMPLE_RATE // 1000
     measured: dict[str, Any] = {
         part: {"accuracy": scores[part]["accuracy"], "clips": scores[part]["clips"]}
         for part in ("valid", "test")
@@ -98,30 +132,26 @@ def export_run(
         out,
         name=name,
         labels=model.labels,
-        streaming=Streaming(
-            window_samples=recipe.window_samples, hop_samples=flags.hop_ms * per_ms
-        ),
-        decision=Decision(
-            keywords=tuple(label for label in model.labels if not label.startswith("_")),
-            threshold=flags.threshold,
-            smoothing_windows=flags.smoothing_windows,
-            patience=flags.patience,
-            refractory_samples=flags.refractory_ms * per_ms,
-        ),
+        streaming=flags.streaming(recipe.window_samples),
+        decision=flags.decision(model.labels),
         provenance={"licence_of_training_data": licence, **run},
         measured=measured,
         quantization=quantization,
     )
 
 
-def _quantization(int8: Int8Flags, recipe: KeywordsRecipe, labels: Sequence[str]) -> Quantization:
-    audio = choose(int8.calibration, recipe, labels, seed=int8.seed)
-    return Quantization(
-        precision=int8.precision,
-        evidence=audio.evidence(),
-        keep_float=int8.keep_float,
-        limits=Limits(min_snr_db=int8.min_snr_db, max_accuracy_drop=int8.max_accuracy_drop),
-        sensitivity=int8.sensitivity,
+def clips_of_a_run(int8: Int8Flags, recipe: KeywordsRecipe, labels: Sequence[str]) -> Audio:
+    """Clips to calibrate by and to compare on, as long as the run's own.
+
+    Raises:
+        DataError: the corpus cannot be used.
+    """
+    return choose(
+        int8.calibration,
+        labels,
+        window_samples=recipe.window_samples,
+        min_seconds=recipe.batch.min_seconds,
+        seed=int8.seed,
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from train.config import PretrainRecipe
     from train.finetune import KeywordsRecipe
 
+    from .calibration import Audio
     from .distill.stages import DistillRecipe
     from .exporting import Int8Flags
 
@@ -177,27 +178,57 @@ def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str
         CompressError: no finished run of compress finetune, or a place that must not be replaced.
         TrainError: the calibration corpus cannot be used.
     """
-    from .exporting import check_place, finished
+    from .exporting import check_place, clips_of_a_run, finished
 
     recipe, _, scores = finished(run)
     replaced = check_place(out)
-    stored: dict[str, Any] = {"precision": "float32"}
-    if int8 is not None:
-        from .calibration import choose
-
-        audio = choose(int8.calibration, recipe, scores["labels"], seed=int8.seed)
-        stored = {
-            "precision": int8.precision.value,
-            "calibration_clips": len(audio.calibration),
-            "compared_clips": len(audio.compared),
-            "compared_clips_are_labelled": audio.labels is not None,
-        }
+    audio = None if int8 is None else clips_of_a_run(int8, recipe, scores["labels"])
     return {
         "labels": scores["labels"],
         "window_ms": round(1000 * recipe.window_seconds),
-        **stored,
+        **_stored(int8, audio),
         "bundle": str(out),
         "replaces_a_bundle": replaced,
+    }
+
+
+def exporting_huggingface(
+    folder: Path, out: Path, window_ms: int | None, int8: "Int8Flags | None" = None
+) -> dict[str, Any]:
+    """The same of a checkpoint of transformers; neither it nor optimum is loaded.
+
+    Raises:
+        ExportError: the checkpoint cannot be exported.
+        CompressError: the window is too short, or a place that must not be replaced.
+        TrainError: the calibration corpus cannot be used.
+    """
+    from .exporting import SAMPLES_PER_MS, check_place
+    from .huggingface import checked, clips
+
+    checkpoint, window_samples = checked(folder, window_ms)
+    replaced = check_place(out)
+    audio = None if int8 is None else clips(int8, checkpoint, window_samples)
+    return {
+        "architecture": checkpoint.architecture,
+        "labels": list(checkpoint.labels),
+        "normalizes_windows": checkpoint.normalize,
+        "window_ms": window_samples // SAMPLES_PER_MS,
+        **_stored(int8, audio),
+        "bundle": str(out),
+        "replaces_a_bundle": replaced,
+    }
+
+
+def _stored(int8: "Int8Flags | None", audio: "Audio | None") -> dict[str, Any]:
+    """How weights would be stored, and by what audio."""
+    if int8 is None or audio is None:
+        return {"precision": "float32"}
+    return {
+        "precision": int8.precision.value,
+        "quantizer": int8.quantizer,
+        "calibration_clips": len(audio.calibration),
+        "compared_clips": len(audio.compared),
+        "compared_clips_are_labelled": audio.labels is not None,
     }
 
 

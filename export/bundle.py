@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import nn
@@ -22,6 +22,13 @@ from .quantize import Precision
 from .targets import onnx
 from .verify import largest_difference, odd_lengths, probe
 
+
+class Writer(Protocol):
+    """Makes a module's graph, from `pcm` to `posteriors`, of any batch and any length."""
+
+    def __call__(self, module: nn.Module, path: Path, *, window_samples: int) -> None: ...
+
+
 _TOLERANCE = 1e-4
 """Other processors sum in other orders: ten times the bound that holds on one machine."""
 
@@ -37,6 +44,7 @@ def export_keywords(
     provenance: Mapping[str, Any],
     measured: Mapping[str, Any],
     quantization: Quantization | None = None,
+    write: Writer | None = None,
 ) -> Manifest:
     """Export a keyword classifier and prove it, the graph first and then the bundle as written.
 
@@ -52,6 +60,7 @@ def export_keywords(
             added here, and the table of how the bundle was run (`verified`). In 8 bits what is
             measured in float is told as float32's, beside the bundle's own.
         quantization: how to store weights in 8 bits; None: they stay float32.
+        write: makes the float32 graph of `Posteriors` of the classifier; None: `targets.onnx`.
 
     Raises:
         ExportError: the graph differs from the trained model, or in 8 bits is no longer the model,
@@ -63,7 +72,7 @@ def export_keywords(
     window_samples = streaming.window_samples
     with replacing_folder(out) as folder:
         graph = folder / f"model{onnx.SUFFIX}"
-        onnx.write(module, graph, window_samples=window_samples)
+        (write or onnx.write)(module, graph, window_samples=window_samples)
         difference = largest_difference(module, graph.read_bytes(), odd_lengths(window_samples))
         figures = {
             **measured,
@@ -119,6 +128,7 @@ def _figures(
         ]
     return {
         **own,
+        "quantizer": asked.quantizer,
         "model_size_bytes": len(accepted.graph),
         "snr_db": comparison.snr_db,
         "odd_lengths_snr_db": comparison.odd_lengths_snr_db,

@@ -13,6 +13,7 @@ from runtime.backends.onnx import Engine
 from . import ExportError
 from .layers import layers_of, matching
 from .quantize import Precision, Quantizer
+from .quantizers import DEFAULT
 from .verify import kernel_difference, odd_lengths
 
 SNR_CEILING_DB = 100.0
@@ -62,6 +63,8 @@ class Quantization:
     """One of the 8-bit ones."""
     evidence: Evidence
     """To learn and to judge by."""
+    quantizer: str = DEFAULT
+    """Library that rewrites the graph: name of a file of `quantizers`."""
     keep_float: tuple[str, ...] = ()
     """Layers to leave as they are; `*` stands for anything."""
     limits: Limits = Limits()
@@ -183,7 +186,9 @@ def quantize(graph: bytes, asked: Quantization) -> Accepted:
         ExportError: nothing can be quantized, a name fits no layer, or the result breaks a limit;
             the message then names the layers without which it would not.
     """
-    quantizer = Quantizer(graph, asked.precision, asked.evidence.calibration)
+    quantizer = Quantizer(
+        graph, asked.precision, asked.evidence.calibration, library=asked.quantizer
+    )
     kept = matching(layers_of(onnx.load_from_string(graph).graph), asked.keep_float)
     names = [layer.name for layer in quantizer.layers if layer.name not in kept]
     quantized = quantizer.quantized(names)

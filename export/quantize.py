@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from . import ExportError
+from . import ExportError, quantizers
 from .layers import OPERATORS, Layer, layers_of
 
 
@@ -36,8 +36,6 @@ _QUANTIZED = {
     Precision.INT8_DYNAMIC: ("Gemm", "MatMul"),
     Precision.INT8_STATIC: OPERATORS,
 }
-# What a matrix product gives goes into sums and norms in float; rounding it would buy nothing.
-_STATIC_OPTIONS: dict[str, Any] = {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]}
 
 
 class Quantizer:
@@ -48,7 +46,14 @@ class Quantizer:
     least and largest values that the calibration clips gave.
     """
 
-    def __init__(self, graph: bytes, precision: Precision, calibration: NDArray[np.float32]):
+    def __init__(
+        self,
+        graph: bytes,
+        precision: Precision,
+        calibration: NDArray[np.float32],
+        *,
+        library: str = quantizers.DEFAULT,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -56,12 +61,15 @@ class Quantizer:
             precision: one of the 8-bit ones.
             calibration: (clips, samples) in [-1, 1], as the device will hear; `int8-dynamic`
                 learns nothing from them.
+            library: name of a file of `quantizers`, which rewrites the graph.
 
         Raises:
-            ExportError: no layer can be quantized in this form, or there are no clips.
+            ExportError: no layer can be quantized in this form, there are no clips, or no such
+                library.
         """
         if not len(calibration):
             raise ExportError("ranges are learned from audio, and there are no calibration clips")
+        self._library = quantizers.get_quantizer(library)
         self.precision = precision
         with _quiet(), tempfile.TemporaryDirectory() as folder:
             self._model = _prepared(graph, Path(folder))
@@ -87,51 +95,17 @@ class Quantizer:
             names: of some of `layers`.
 
         Raises:
-            ExportError: none is named: that would be the float32 graph.
+            ExportError: none is named: that would be the float32 graph; or the library is not
+                installed.
         """
         if not names:  # which onnxruntime would take for all of them
             raise ExportError("no layer is left to quantize; export float32")
         with _quiet():
-            dynamic = self.precision is Precision.INT8_DYNAMIC
-            model = (self._dynamic if dynamic else self._static)(sorted(names))
+            # Libraries change what they are given.
+            model = self._library.in_8_bits(copy.deepcopy(self._model), sorted(names), self._ranges)
         del model.metadata_props[:]
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
-
-    def _dynamic(self, names: list[str]) -> Any:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        # The library splits a Gemm into a MatMul, which it names so, and an Add.
-        split = [f"{name}_MatMul" for name in names]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "quantized.onnx"
-            quantize_dynamic(
-                copy.deepcopy(self._model),
-                path,
-                op_types_to_quantize=["MatMul"],
-                weight_type=QuantType.QUInt8,
-                nodes_to_quantize=[*names, *split],
-            )
-            return onnx.load(path)
-
-    def _static(self, names: list[str]) -> Any:
-        from onnxruntime.quantization import QDQQuantizer, QuantType
-
-        quantizer = QDQQuantizer(
-            copy.deepcopy(self._model),
-            per_channel=False,
-            reduce_range=False,  # a measure against signed weights, of which there are none
-            weight_qType=QuantType.QUInt8,
-            activation_qType=QuantType.QUInt8,
-            tensors_range=self._ranges,
-            nodes_to_quantize=names,
-            nodes_to_exclude=[],
-            op_types_to_quantize=list(OPERATORS),
-            extra_options=_STATIC_OPTIONS,
-        )
-        quantizer.quantize_model()
-        quantizer.model.topological_sort()
-        return quantizer.model.model
 
 
 def _prepared(graph: bytes, folder: Path) -> Any:

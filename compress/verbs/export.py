@@ -1,4 +1,4 @@
-"""`compress export`: a keyword model as a bundle, in float32 or in 8 bits."""
+"""`compress export`: a keyword model, ours or of transformers, as a bundle; float32 or 8 bits."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -27,8 +27,21 @@ class Precision(StrEnum):
     INT8_STATIC = "int8-static"
 
 
+class Quantizer(StrEnum):
+    """`export.quantizers`' files, which --help lists without importing them."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPTIMUM = "optimum"
+
+
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of compress finetune.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder of compress finetune, or an audio classifier's folder of Hugging Face "
+            "transformers (which needs the extra 'optimum')."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Bundle folder to write; an older bundle is replaced.")],
     name: Annotated[str, typer.Option(help="What the bundle is called.")] = "keywords",
     threshold: Annotated[
@@ -41,6 +54,14 @@ def export(
     refractory_ms: Annotated[
         int, typer.Option(min=0, help="No event for this long after one, in ms.")
     ] = 500,
+    window_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="transformers: what the model looks at once, in ms; a run has its own.  "
+            "[default: 1000]",
+        ),
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "not stated",
     precision: Annotated[
         Precision,
@@ -54,6 +75,13 @@ def export(
         typer.Option(
             help="int8: corpus whose train partition gives the ranges and whose valid partition "
             "the comparison with float; the run's own --data, or one like it."
+        ),
+    ] = None,
+    quantizer: Annotated[
+        Quantizer | None,
+        typer.Option(
+            help="int8: library that rewrites the graph; optimum needs the extra of its name.  "
+            "[default: onnxruntime]"
         ),
     ] = None,
     keep_float: Annotated[
@@ -81,9 +109,14 @@ def export(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Write a keyword model as a self-contained bundle, checked against torch."""
+    """Write a keyword model as a self-contained bundle, checked against torch.
+
+    A folder of transformers with labels of its own goes through optimum; one without goes by
+    compress import and compress finetune.
+    """
     given = {
         "calibration": calibration,
+        "quantizer": None if quantizer is None else quantizer.value,
         "keep_float": None if keep_float is None else tuple(keep_float),
         "min_snr_db": min_snr_db,
         "max_accuracy_drop": max_accuracy_drop,
@@ -91,10 +124,21 @@ def export(
         "seed": seed,
     }
     int8 = _int8(precision, {key: value for key, value in given.items() if value is not None})
-    if dry_run:
-        from ..planning import exporting
+    from ..folders import is_transformers
 
-        show(exporting(run, out, int8), as_json)
+    foreign = is_transformers(run)
+    if window_ms is not None and not foreign:
+        raise CallError(
+            f"--window-ms is for a checkpoint of transformers, and {run} is none: a run's window "
+            "is what it was trained on; leave it out"
+        )
+    if dry_run:
+        from ..planning import exporting, exporting_huggingface
+
+        if foreign:
+            show(exporting_huggingface(run, out, window_ms, int8), as_json)
+        else:
+            show(exporting(run, out, int8), as_json)
         return
     from ..exporting import DecisionFlags, export_run
 
@@ -105,7 +149,14 @@ def export(
         patience=patience,
         refractory_ms=refractory_ms,
     )
-    manifest = export_run(run, out, name=name, flags=flags, licence=licence, int8=int8)
+    if foreign:
+        from ..huggingface import export_checkpoint
+
+        manifest = export_checkpoint(
+            run, out, name=name, window_ms=window_ms, flags=flags, licence=licence, int8=int8
+        )
+    else:
+        manifest = export_run(run, out, name=name, flags=flags, licence=licence, int8=int8)
     show({"bundle": str(out), **manifest.measured}, as_json)
 
 

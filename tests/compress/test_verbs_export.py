@@ -8,8 +8,10 @@ import pytest
 import soundfile
 import torch
 
-from compress.calibration import MAX_CALIBRATION_CLIPS, choose
+from compress.calibration import MAX_CALIBRATION_CLIPS
+from compress.exporting import Int8Flags, clips_of_a_run
 from export.exportable import Posteriors
+from export.quantize import Precision
 from export.targets import onnx as target
 from train.errors import DataError
 from train.finetune import KeywordsRecipe
@@ -106,6 +108,8 @@ def test_a_dry_run_counts_the_clips_and_writes_nothing(call, run, corpus, tmp_pa
         (["--precision", "int8-static"], 2, "needs --calibration"),
         (["--precision", "int8-dynamic", "--keep-float", "classifier"], 2, "needs --calibration"),
         (["--keep-float", "x", "--sensitivity"], 2, "--keep-float, --sensitivity speak of 8 bits"),
+        (["--quantizer", "optimum"], 2, "--quantizer speak of 8 bits"),
+        (["--window-ms", "500"], 2, "--window-ms is for a checkpoint of transformers, and"),
         (["--min-snr-db", "20"], 2, "--min-snr-db speak of 8 bits"),
         (["--precision", "int4"], 2, "int4"),
         (["--precision", "int8-static", "--calibration", "NOWHERE"], 1, "does not exist"),
@@ -129,8 +133,13 @@ def test_what_cannot_be_is_one_line(call, run, quick, corpus, tmp_path, words, c
     assert list(tmp_path.iterdir()) == []
 
 
+def clips(root, recipe, seed=0):
+    int8 = Int8Flags(precision=Precision.INT8_STATIC, calibration=root, seed=seed)
+    return clips_of_a_run(int8, recipe, LABELS)
+
+
 def test_clips_are_drawn_by_the_seed_and_never_judged_by_what_ranges_saw(corpus, recipe):
-    audio = choose(corpus, recipe, LABELS, seed=0)
+    audio = clips(corpus, recipe)
     assert {cut.partition for cut in audio.calibration} == {"train"}
     assert {cut.partition for cut in audio.compared} == {"valid"}
     evidence = audio.evidence()
@@ -138,9 +147,7 @@ def test_clips_are_drawn_by_the_seed_and_never_judged_by_what_ranges_saw(corpus,
     assert evidence.windows.shape == (3, 8_000)
     said = [cut.supervisions[0].text for cut in audio.compared]
     assert [LABELS[number] for number in evidence.wanted] == said
-    assert list(choose(corpus, recipe, LABELS, seed=0).calibration.ids) == list(
-        audio.calibration.ids
-    )
+    assert list(clips(corpus, recipe).calibration.ids) == list(audio.calibration.ids)
 
 
 def write_corpus(root, rows):
@@ -156,7 +163,7 @@ def write_corpus(root, rows):
 def test_a_seed_chooses_among_many(tmp_path, recipe):
     rows = [(f"{n:03d}.wav", "no", "s", "train") for n in range(MAX_CALIBRATION_CLIPS + 20)]
     root = write_corpus(tmp_path / "many", [*rows, ("v.wav", "no", "t", "valid")])
-    first, second = (choose(root, recipe, LABELS, seed=seed).calibration for seed in (0, 1))
+    first, second = (clips(root, recipe, seed=seed).calibration for seed in (0, 1))
     assert len(first) == len(second) == MAX_CALIBRATION_CLIPS
     assert list(first.ids) != list(second.ids)
     assert list(first.ids) == sorted(first.ids)
@@ -166,7 +173,7 @@ def test_without_a_valid_partition_other_clips_are_compared_and_accuracy_is_not_
     tmp_path, recipe
 ):
     rows = [(f"{n}.wav", "no", "s", "train") for n in range(9)]
-    audio = choose(write_corpus(tmp_path / "train", rows), recipe, LABELS, seed=0)
+    audio = clips(write_corpus(tmp_path / "train", rows), recipe)
     assert audio.labels is None
     assert audio.evidence().wanted is None
     assert (len(audio.calibration), len(audio.compared)) == (5, 4)
@@ -176,7 +183,7 @@ def test_without_a_valid_partition_other_clips_are_compared_and_accuracy_is_not_
 def test_words_that_the_model_does_not_know_are_not_compared(tmp_path, recipe):
     rows = [("a.wav", "tree", "s", "train"), ("b.wav", "tree", "t", "valid")]
     rows += [("c.wav", "no", "u", "valid")]
-    audio = choose(write_corpus(tmp_path / "words", rows), recipe, LABELS, seed=0)
+    audio = clips(write_corpus(tmp_path / "words", rows), recipe)
     assert [cut.supervisions[0].text for cut in audio.compared] == ["no"]
     assert len(audio.calibration) == 1  # ranges take any speech
 
@@ -184,4 +191,4 @@ def test_words_that_the_model_does_not_know_are_not_compared(tmp_path, recipe):
 def test_a_corpus_without_a_train_partition_is_refused(tmp_path, recipe):
     root = write_corpus(tmp_path / "valid", [("a.wav", "no", "s", "valid")])
     with pytest.raises(DataError, match="has no 'train' recordings"):
-        choose(root, recipe, LABELS, seed=0)
+        clips(root, recipe)

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression device-wheel c-demo clean
+.PHONY: demo test lint results teachers compression optimum-check device-wheel c-demo clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -33,6 +33,19 @@ teachers: $(VENV)/.benchmarks
 compression: $(VENV)/.all
 	$(BIN)/python benchmarks/compression.py --data $(or $(DATA),../shared/data/speech_commands)
 
+# What goes through Hugging Face's optimum, in an environment of its own (about 2 GB, minutes): its
+# transformers is older than the one that the other tests want.
+OPTIMUM_VENV ?= .venv-optimum
+optimum-check:
+	test -x $(OPTIMUM_VENV)/bin/python || $(PYTHON) -m venv $(OPTIMUM_VENV)
+	grep -viE '^(transformers|huggingface_hub|tokenizers)==' constraints.txt > $(OPTIMUM_VENV)/constraints.txt
+	printf '%s\n' optimum==2.1.0 optimum-onnx==0.1.0 transformers==4.57.6 >> $(OPTIMUM_VENV)/constraints.txt
+	$(OPTIMUM_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  --constraint $(OPTIMUM_VENV)/constraints.txt --editable '.[optimum]' pytest hypothesis
+	$(OPTIMUM_VENV)/bin/python -m pytest tests/export tests/contracts/test_quantizers.py \
+	  tests/contracts/test_precisions.py tests/compress/test_verbs_export.py \
+	  tests/compress/test_verbs_export_huggingface.py
+
 # The wheel for devices, runtime/ alone as otolite_runtime, into DIST. Needs PYTHON with pip, and no .venv.
 DIST ?= dist
 device-wheel:
@@ -59,4 +72,4 @@ $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml const
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) $(OPTIMUM_VENV) runs build dist *.egg-info

@@ -10,7 +10,8 @@ import pytest
 
 from compress.cli import main
 
-for folder in (Path(__file__).parent, Path(__file__).parents[1] / "train" / "models"):
+TESTS = Path(__file__).parents[1]
+for folder in (Path(__file__).parent, TESTS / "train" / "models", TESTS / "export"):
     sys.path.insert(0, str(folder))
 
 

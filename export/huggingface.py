@@ -211,14 +211,24 @@ def _labels(id2label: object, folder: Path) -> tuple[str, ...]:
 
 def _least_samples(config: dict[str, Any], folder: Path) -> int:
     """Receptive field of the convolutions that make one frame."""
-    kernels, strides = config.get("conv_kernel"), config.get("conv_stride")
-    lists = isinstance(kernels, list) and isinstance(strides, list)
-    if not lists or len(kernels) != len(strides) or not kernels:  # type: ignore[arg-type]
-        raise ExportError(f"{folder / _CONFIG}: conv_kernel and conv_stride must be equally long")
+    kernels, strides = (_counts(config.get(name)) for name in ("conv_kernel", "conv_stride"))
+    if not kernels or len(kernels) != len(strides):
+        raise ExportError(
+            f"{folder / _CONFIG}: conv_kernel and conv_stride must be equally long lists of whole "
+            "numbers above zero"
+        )
     samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):  # type: ignore[call-overload]
-        samples = (samples - 1) * int(stride) + int(kernel)
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
     return samples
+
+
+def _counts(values: object) -> list[int]:
+    """A list of whole numbers above zero; empty where it is none."""
+    if not isinstance(values, list):
+        return []
+    counts = [value for value in values if type(value) is int and value > 0]
+    return counts if len(counts) == len(values) else []
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:

@@ -76,6 +76,8 @@ def test_a_feature_extractor_normalizes_unless_it_says_otherwise(folder):
         ("config.json", {"id2label": {"0": "no", "1": 7}}, "each class once"),
         ("config.json", {"conv_stride": [5, 2]}, "conv_stride must be equally long"),
         ("config.json", {"conv_kernel": None}, "conv_kernel and conv_stride"),
+        ("config.json", {"conv_stride": [5, 2, 2, 2, 2, 2, "x"]}, "lists of whole numbers"),
+        ("config.json", {"conv_stride": [5, 2, 2, 2, 2, 2, 0]}, "lists of whole numbers"),
         ("preprocessor_config.json", {"sampling_rate": 8_000}, "8000 Hz; bundles listen at 16000"),
         ("preprocessor_config.json", {"do_normalize": "yes"}, "do_normalize must be true or false"),
     ],

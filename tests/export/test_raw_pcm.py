@@ -79,7 +79,7 @@ def test_a_wrapped_graph_answers_as_feature_extractor_graph_and_softmax_do(
     values = extractor(list(pcm), sampling_rate=16_000, return_tensors="np")["input_values"]
     expected = softmax(LOGITS.run({"input_values": values})["logits"].astype(np.float64))
     answers = ENGINES[normalize].run({"pcm": pcm})["posteriors"]
-    assert np.abs(answers - expected).max() <= 1e-4  # of logits of some tens, in float32
+    assert np.abs(answers - expected).max() <= 1e-5  # float32 sums in another order
 
 
 def test_a_constant_signal_is_finite():

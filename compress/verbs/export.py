@@ -78,6 +78,14 @@ def export(
     seed: Annotated[
         int | None, typer.Option(min=0, help="int8: of the choice of clips.  [default: 0]")
     ] = None,
+    ort: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the graph as model.ort too, with the list of its operators for a minimal "
+            "mobile build of ONNX Runtime: a folder of its own beside the bundle.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -91,10 +99,14 @@ def export(
         "seed": seed,
     }
     int8 = _int8(precision, {key: value for key, value in given.items() if value is not None})
+    if ort is not None:
+        from export.ort import check_place, write_ort
+
+        check_place(ort, out)
     if dry_run:
         from ..planning import exporting
 
-        show(exporting(run, out, int8), as_json)
+        show(exporting(run, out, int8) | ({} if ort is None else {"ort": str(ort)}), as_json)
         return
     from ..exporting import DecisionFlags, export_run
 
@@ -106,7 +118,8 @@ def export(
         refractory_ms=refractory_ms,
     )
     manifest = export_run(run, out, name=name, flags=flags, licence=licence, int8=int8)
-    show({"bundle": str(out), **manifest.measured}, as_json)
+    minimal = {} if ort is None else {"ort": write_ort(out, ort)}
+    show({"bundle": str(out), **minimal, **manifest.measured}, as_json)
 
 
 def _int8(precision: Precision, given: dict[str, object]) -> "Int8Flags | None":

@@ -27,10 +27,11 @@ from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .seeding import seeded
 from .tasks.keywords import (
     AugmentConfig,
+    Body,
     KeywordModel,
     KeywordObjective,
-    PooledEncoder,
     confusion,
+    pooled,
     predict,
     save_keywords,
 )
@@ -153,13 +154,13 @@ def _origin(model: Path) -> dict[str, Any]:
     return {"sha256": digest(model), **load_config(model, "wav2vec2").get("provenance", {})}
 
 
-def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> PooledEncoder | DsCnn:
+def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
     if model is None:
         return DsCnn(recipe.ds_cnn)
     encoder = load_encoder(model)
     if random_init:
         encoder = Wav2Vec2Encoder(encoder.config)
-    return PooledEncoder(encoder)
+    return pooled(encoder)
 
 
 def _train(

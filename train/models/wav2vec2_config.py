@@ -213,9 +213,7 @@ def why_not_streaming(config: Wav2Vec2Config) -> str | None:
         return "attention biases by distance (alibi) have no streaming form; train without"
     narrow = next((conv for conv in config.conv_layers if conv.kernel < conv.stride), None)
     if narrow is not None:
-        return (
-            f"a kernel must reach to the next, and one of {narrow.kernel} strides {narrow.stride}"
-        )
+        return f"no kernel may be shorter than its stride, and one is: {narrow}"
     if config.streaming is not None:
         return None
     train = "train with encoder.streaming set"

@@ -247,6 +247,6 @@ def _in_sight(
 
 
 def _joined(past: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-    """The last that was heard with a signal behind it, and the last after it: (batch, time, width)."""
+    """What was heard last with a signal behind it, and as much of its end: (batch, time, width)."""
     joined = torch.cat([past.to(signal.dtype), signal], dim=1)
     return joined, joined[:, signal.shape[1] :]

@@ -23,6 +23,7 @@ from ..models.wav2vec2_config import Wav2Vec2Config
 from ..objectives import Loss, Objective
 from ..recipe import check
 from ..seeding import Draws
+from .streaming_encoder import StreamingPooledEncoder
 
 FAMILY = "keywords"
 
@@ -56,10 +57,21 @@ class PooledEncoder(nn.Module):
         return pooled
 
 
+Body = PooledEncoder | StreamingPooledEncoder | DsCnn
+"""What makes one vector of a clip."""
+
+
+def pooled(encoder: Wav2Vec2Encoder) -> PooledEncoder | StreamingPooledEncoder:
+    """An encoder as a body, which streams where the encoder does."""
+    if encoder.config.streaming is None:
+        return PooledEncoder(encoder)
+    return StreamingPooledEncoder(encoder)
+
+
 class KeywordModel(nn.Module):
     """A body that makes one vector of a clip, and a linear layer over it."""
 
-    def __init__(self, body: PooledEncoder | DsCnn, labels: tuple[str, ...]) -> None:
+    def __init__(self, body: Body, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.body = body
         self.labels = labels
@@ -73,7 +85,7 @@ class KeywordModel(nn.Module):
 
 def save_keywords(folder: Path, model: KeywordModel) -> None:
     """Write a keyword model's checkpoint."""
-    if isinstance(model.body, PooledEncoder):
+    if isinstance(model.body, PooledEncoder | StreamingPooledEncoder):
         body, sizes = "wav2vec2", dataclasses.asdict(model.body.encoder.config)
     else:
         body, sizes = "ds_cnn", dataclasses.asdict(model.body.config)
@@ -89,9 +101,9 @@ def load_keywords(folder: Path) -> KeywordModel:
     """
     config, state = load_checkpoint(folder, FAMILY, "labels", "body", "sizes")
     source = f"{folder}/config.json"
-    body: PooledEncoder | DsCnn
+    body: Body
     if config["body"] == "wav2vec2":
-        body = PooledEncoder(Wav2Vec2Encoder(check(config["sizes"], Wav2Vec2Config, source)))
+        body = pooled(Wav2Vec2Encoder(check(config["sizes"], Wav2Vec2Config, source)))
     else:
         body = DsCnn(check(config["sizes"], DsCnnConfig, source))
     model = KeywordModel(body, tuple(config["labels"]))

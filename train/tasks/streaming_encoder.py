@@ -1,4 +1,4 @@
-"""An encoder that hears in chunks as one vector for each moment: a body for keywords in a stream."""
+"""An encoder that hears in chunks as one vector a moment: a body for keywords in a stream."""
 
 from collections.abc import Mapping
 

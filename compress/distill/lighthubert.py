@@ -180,8 +180,10 @@ def teacher_target(
         normalize: each of them over time.
         lead_samples: silence before each row, as the function of this name says.
     """
-    waveform = functional.pad(batch.waveform, (lead_samples, 0))
-    output = teacher(waveform, batch.lengths + lead_samples)
+    waveform, lengths = batch.waveform, batch.lengths
+    if lead_samples:
+        waveform, lengths = functional.pad(waveform, (lead_samples, 0)), lengths + lead_samples
+    output = teacher(waveform, lengths)
     return layer_mean(
         output.ffn_outputs, output.padding_mask, top_layers=top_layers, normalize=normalize
     )

@@ -12,8 +12,9 @@ from runtime.manifest import State
 
 from ..errors import TrainError
 from ..models.streaming import chunk_ends, initial
+from ..models.wav2vec2_config import why_not_streaming
 from .bodies import BODIES, CausalBody
-from .keywords import KeywordModel
+from .keywords import KeywordModel, PooledEncoder
 
 
 class KeywordStep(nn.Module):
@@ -27,21 +28,21 @@ class KeywordStep(nn.Module):
             chunk_frames: frames of the body, `hop_samples` each, from one answer to the next.
 
         Raises:
-            TrainError: the body is not causal, or a chunk holds no frame.
+            TrainError: the body is not causal, or a chunk holds no frame, or part of a body's own.
         """
         super().__init__()
         if not isinstance(model.body, CausalBody):
             causal = [name for name, kind in BODIES.items() if hasattr(kind.build, "stream")]
             raise TrainError(
                 f"{type(model.body).__name__} cannot run step by step: its stream would differ "
-                "from what was trained, because it was trained on whole windows, where a frame "
-                "depends on later ones and on where the window begins. Export it as a sliding "
+                f"from what was trained, because {_why_not(model.body)}. Export it as a sliding "
                 f"window, or train a causal body ({', '.join(causal)})"
             )
-        if chunk_frames < 1:
+        least: int = getattr(model.body, "chunk_frames", 1)  # of a body that hears in chunks
+        if chunk_frames < 1 or chunk_frames % least:
             raise TrainError(
-                f"a step takes 1 frame of {model.body.hop_samples} samples or more, got "
-                f"{chunk_frames}"
+                f"a step takes a multiple of {least} frame(s) of {model.body.hop_samples} samples, "
+                f"1 or more, got {chunk_frames}"
             )
         model = copy.deepcopy(model).eval().requires_grad_(False)
         assert isinstance(model.body, CausalBody)
@@ -89,3 +90,14 @@ class KeywordStep(nn.Module):
             -1
         )
         return posteriors
+
+
+def _why_not(body: object) -> str:
+    """What of a body without a stream depends on more than was heard."""
+    if isinstance(body, PooledEncoder):
+        reason = why_not_streaming(body.encoder.config)
+        return reason or "frames of the whole window are averaged; keywords.pooled streams"
+    return (
+        "it was trained on whole windows, where a frame depends on later ones and on where the "
+        "window begins"
+    )

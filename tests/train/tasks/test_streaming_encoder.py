@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from train.errors import TrainError
 from train.models.streaming import initial
 from train.models.wav2vec2_config import StreamingConfig
+from train.tasks.keyword_step import KeywordStep
 from train.tasks.keywords import KeywordModel, PooledEncoder, load_keywords, pooled, save_keywords
 from train.tasks.streaming_encoder import StreamingPooledEncoder
 
@@ -81,6 +83,35 @@ def test_a_keyword_model_comes_back_streaming(make_encoder, tmp_path) -> None:
     waveform = noise(5_000).float()
     with torch.inference_mode():
         assert torch.equal(loaded(waveform), model(waveform))
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_a_step_answers_as_the_whole_recording_at_each_of_its_chunks(body, chunks) -> None:
+    model = KeywordModel(body, ("no", "yes", "up")).double()
+    step = KeywordStep(model, chunks * CHUNK)
+    waveform = noise(16 * CHUNK * HOP)
+    wanted = step.answers(waveform)[0]
+    assert wanted.shape == (16 // chunks, 3)
+    assert step.chunk_samples == chunks * CHUNK * HOP
+    states = [torch.zeros(state.shape, dtype=torch.float64) for state in step.states]
+    for piece, answer in zip(waveform.split(step.chunk_samples, 1), wanted, strict=True):
+        posteriors, *states = step(piece, *states)
+        torch.testing.assert_close(posteriors[0], answer, **EXACT)
+    heard = waveform[:, : 5 * step.chunk_samples]
+    torch.testing.assert_close(model(heard)[0].softmax(-1), wanted[4], **EXACT)
+
+
+def test_steps_that_would_answer_otherwise_than_was_trained_are_refused(body, make_encoder) -> None:
+    with pytest.raises(TrainError, match=r"a multiple of 4 frame\(s\).* got 6"):
+        KeywordStep(KeywordModel(body, ("no", "yes")), 6)
+    refused = {
+        "GroupNorm": make_encoder(conv_norm="group"),
+        "normalizes whole utterances": make_encoder(),
+        "frames of the whole window are averaged": body.encoder,
+    }
+    for reason, encoder in refused.items():
+        with pytest.raises(TrainError, match=reason):
+            KeywordStep(KeywordModel(PooledEncoder(encoder), ("no", "yes")), 4)
 
 
 def test_whole_utterances_have_their_own_body_of_the_same_weights(body, make_encoder) -> None:

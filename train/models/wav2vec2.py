@@ -77,8 +77,8 @@ class Wav2Vec2Encoder(ContextNetwork):
         self.feature_norm = nn.LayerNorm(channels)
         self.feature_projection = nn.Linear(channels, config.embed_dim)
         self.input_dropout = Dropout(config.input_dropout)
-        streams = config.streaming is not None and config.normalize_waveform
-        self.running_norm = RunningNorm(config.streaming.running_norm) if streams else None
+        streaming = config.streaming if config.normalize_waveform else None
+        self.running_norm = None if streaming is None else RunningNorm(streaming.running_norm)
         """Of a stream; whole utterances are normalized by `normalize_waveform`."""
 
     def forward(

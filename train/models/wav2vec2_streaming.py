@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .layers import PositionalConv, TransformerLayer, channels_last_conv, scale_gradient
+from .layers import (
+    ConvBlock,
+    PositionalConv,
+    PositionalConvStack,
+    TransformerLayer,
+    channels_last_conv,
+    scale_gradient,
+)
 from .streaming import HIDDEN, Shapes, States, after, initial
 from .wav2vec2_config import StreamingConfig
 
@@ -44,8 +51,9 @@ def extractor_shapes(encoder: "Wav2Vec2Encoder") -> Shapes:
     """Of the states of the feature extractor: running norm, and the tail before each kernel."""
     shapes: Shapes = {} if encoder.running_norm is None else {"norm": (3,)}
     for index, block in enumerate(encoder.feature_extractor):
-        if tail := block.conv.kernel_size[0] - block.conv.stride[0]:
-            shapes[f"conv_{index}"] = (tail, block.conv.weight.shape[1])
+        conv = _conv_of(block)
+        if tail := conv.kernel_size[0] - conv.stride[0]:
+            shapes[f"conv_{index}"] = (tail, conv.weight.shape[1])
     return shapes
 
 
@@ -71,7 +79,8 @@ def extract(
         after_it["norm"] = heard - prior
     signal = waveform.unsqueeze(2)  # (batch, time, channels)
     for index, block in enumerate(encoder.feature_extractor):
-        if block.conv.kernel_size[0] > block.conv.stride[0]:
+        conv = _conv_of(block)
+        if conv.kernel_size[0] > conv.stride[0]:
             name = f"conv_{index}"
             signal, after_it[name] = _joined(states[name], signal)
         signal = block(signal)
@@ -86,6 +95,7 @@ def context_shapes(network: "ContextNetwork") -> Shapes:
         if past := conv.kernel_size[0] // 2:
             shapes[f"position_{index}"] = (past, conv.weight.shape[0])
     for index, layer in enumerate(network.layers):
+        assert isinstance(layer, TransformerLayer)
         inner_dim = layer.attention.k_proj.weight.shape[0]
         shapes[f"layer_{index}_keys"] = shapes[f"layer_{index}_values"] = (left, inner_dim)
     return shapes
@@ -118,12 +128,10 @@ def contextualize(
         attention = layer.attention
 
         def with_the_past(inner: Tensor) -> Tensor:
-            both = []
-            for part, proj in (("keys", attention.k_proj), ("values", attention.v_proj)):
-                name = f"layer_{index}_{part}"
-                joined, after_it[name] = _joined(states[name], proj(inner))
-                both.append(joined)
-            return attention.mix(attention.q_proj(inner), *both, attend)
+            keys, values = f"layer_{index}_keys", f"layer_{index}_values"
+            key, after_it[keys] = _joined(states[keys], attention.k_proj(inner))
+            value, after_it[values] = _joined(states[values], attention.v_proj(inner))
+            return attention.mix(attention.q_proj(inner), key, value, attend)
 
         return layer.around(hidden, with_the_past)
 
@@ -218,7 +226,15 @@ def _position(conv: nn.Conv1d, heard: Tensor, hidden: Tensor, chunk_frames: int)
 
 
 def _convs(positions: nn.Module) -> list[nn.Conv1d]:
-    return [positions.conv] if isinstance(positions, PositionalConv) else list(positions.convs)
+    if isinstance(positions, PositionalConv):
+        return [positions.conv]
+    assert isinstance(positions, PositionalConvStack)
+    return [conv for conv in positions.convs if isinstance(conv, nn.Conv1d)]
+
+
+def _conv_of(block: nn.Module) -> nn.Conv1d:
+    assert isinstance(block, ConvBlock)
+    return block.conv
 
 
 def _in_sight(

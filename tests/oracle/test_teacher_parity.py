@@ -35,7 +35,7 @@ from train.models.wav2vec2 import (
     save_encoder,
 )
 from train.models.wav2vec2_config import Wav2Vec2Config as OursConfig
-from train.models.wav2vec2_config import paper_conv_layers
+from train.models.wav2vec2_config import StreamingConfig, paper_conv_layers
 
 SIZES = {
     "hidden_size": 64,

@@ -34,8 +34,8 @@ from train.models.wav2vec2 import (
     normalize_waveform,
     save_encoder,
 )
-from train.models.wav2vec2_config import Wav2Vec2Config as OursConfig
 from train.models.wav2vec2_config import StreamingConfig, paper_conv_layers
+from train.models.wav2vec2_config import Wav2Vec2Config as OursConfig
 
 SIZES = {
     "hidden_size": 64,

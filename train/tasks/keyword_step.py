@@ -40,9 +40,10 @@ class KeywordStep(nn.Module):
             )
         least: int = getattr(model.body, "chunk_frames", 1)  # of a body that hears in chunks
         if chunk_frames < 1 or chunk_frames % least:
+            rule = "1 frame" if least == 1 else f"multiples of {least} frames, {least}"
             raise TrainError(
-                f"a step takes a multiple of {least} frame(s) of {model.body.hop_samples} samples, "
-                f"1 or more, got {chunk_frames}"
+                f"a step takes {rule} of {model.body.hop_samples} samples or more, got "
+                f"{chunk_frames}"
             )
         model = copy.deepcopy(model).eval().requires_grad_(False)
         assert isinstance(model.body, CausalBody)

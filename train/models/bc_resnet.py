@@ -105,9 +105,7 @@ class BroadcastedBlock(nn.Module):
         )
         self.over_frequency = nn.Sequential(
             *(widen if self.transition else ()),
-            nn.Conv2d(
-                channels, channels, (3, 1), (stride, 1), (1, 0), groups=channels, bias=False
-            ),
+            nn.Conv2d(channels, channels, (3, 1), (stride, 1), (1, 0), groups=channels, bias=False),
             SubSpectralNorm(channels),
         )
         self.over_time = nn.Sequential(

@@ -21,10 +21,12 @@ from .data.source import Recordings
 from .errors import RecipeError
 from .learner import Learner
 from .models.checkpoints import digest, load_config
-from .models.ds_cnn import DsCnn, DsCnnConfig
+from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
+from .nearest import nearest
 from .seeding import seeded
+from .tasks.bodies import BODIES, ENCODER, Body
 from .tasks.keywords import (
     AugmentConfig,
     KeywordModel,
@@ -44,8 +46,8 @@ class KeywordsRecipe:
 
     task: Literal["keywords"]
     """The head and the score."""
-    body: Literal["wav2vec2", "ds_cnn"] = "wav2vec2"
-    """`wav2vec2`: the encoder given by --model; `ds_cnn`: a small CNN on log-mel, from scratch."""
+    body: str = ENCODER
+    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch."""
     ds_cnn: DsCnnConfig = DsCnnConfig()
     """Sizes of the `ds_cnn` body."""
     labels: tuple[str, ...] = ()
@@ -72,6 +74,10 @@ class KeywordsRecipe:
     """Of new weights, order, augmentation and dropout."""
 
     def __post_init__(self) -> None:
+        if self.body != ENCODER and self.body not in BODIES:
+            raise ValueError(
+                f"there is no body {self.body!r}; {nearest(self.body, [ENCODER, *BODIES])}"
+            )
         if self.updates < 1 or self.window_seconds <= 0:
             raise ValueError("updates must be 1 or more and window_seconds positive")
         if not 0.0 < self.body_rate_scale <= 1.0 or not 0.0 <= self.label_smoothing < 1.0:
@@ -141,7 +147,7 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
     Raises:
         RecipeError: recipe and `model` do not fit.
     """
-    if (recipe.body == "wav2vec2") != (model is not None):
+    if (recipe.body == ENCODER) != (model is not None):
         raise RecipeError(
             f"a recipe with body {recipe.body!r} "
             + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
@@ -153,9 +159,9 @@ def _origin(model: Path) -> dict[str, Any]:
     return {"sha256": digest(model), **load_config(model, "wav2vec2").get("provenance", {})}
 
 
-def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> PooledEncoder | DsCnn:
+def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
     if model is None:
-        return DsCnn(recipe.ds_cnn)
+        return BODIES[recipe.body].build(getattr(recipe, recipe.body))
     encoder = load_encoder(model)
     if random_init:
         encoder = Wav2Vec2Encoder(encoder.config)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,16 @@ from ..config import STRICT
 from ..data.audio import PackedAudio
 from ..data.augment import fit_length, gain, mix_noise, shift
 from ..data.batches import Batch, FixedBatches
+from ..errors import TrainError
 from ..models.checkpoints import load_checkpoint, restore, save_checkpoint
-from ..models.ds_cnn import DsCnn, DsCnnConfig
 from ..models.frontend import SAMPLE_RATE
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..models.wav2vec2_config import Wav2Vec2Config
+from ..nearest import nearest
 from ..objectives import Loss, Objective
 from ..recipe import check
 from ..seeding import Draws
+from .bodies import BODIES, ENCODER, Body, name_of
 
 FAMILY = "keywords"
 
@@ -59,7 +62,7 @@ class PooledEncoder(nn.Module):
 class KeywordModel(nn.Module):
     """A body that makes one vector of a clip, and a linear layer over it."""
 
-    def __init__(self, body: PooledEncoder | DsCnn, labels: tuple[str, ...]) -> None:
+    def __init__(self, body: Body, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.body = body
         self.labels = labels
@@ -73,11 +76,18 @@ class KeywordModel(nn.Module):
 
 def save_keywords(folder: Path, model: KeywordModel) -> None:
     """Write a keyword model's checkpoint."""
-    if isinstance(model.body, PooledEncoder):
-        body, sizes = "wav2vec2", dataclasses.asdict(model.body.encoder.config)
-    else:
-        body, sizes = "ds_cnn", dataclasses.asdict(model.body.config)
-    record = {"family": FAMILY, "labels": list(model.labels), "body": body, "sizes": sizes}
+    body: Any = model.body
+    name, config = (
+        (ENCODER, body.encoder.config)
+        if isinstance(body, PooledEncoder)
+        else (name_of(body), body.config)
+    )
+    record = {
+        "family": FAMILY,
+        "labels": list(model.labels),
+        "body": name,
+        "sizes": dataclasses.asdict(config),
+    }
     save_checkpoint(folder, record, model.state_dict())
 
 
@@ -88,12 +98,15 @@ def load_keywords(folder: Path) -> KeywordModel:
         TrainError: there is none, it is damaged, or of another family.
     """
     config, state = load_checkpoint(folder, FAMILY, "labels", "body", "sizes")
-    source = f"{folder}/config.json"
-    body: PooledEncoder | DsCnn
-    if config["body"] == "wav2vec2":
+    source, name = f"{folder}/config.json", config["body"]
+    body: Any
+    if name == ENCODER:
         body = PooledEncoder(Wav2Vec2Encoder(check(config["sizes"], Wav2Vec2Config, source)))
+    elif name in BODIES:
+        kind = BODIES[name]
+        body = kind.build(check(config["sizes"], kind.config, source))
     else:
-        body = DsCnn(check(config["sizes"], DsCnnConfig, source))
+        raise TrainError(f"{source}: there is no body {name!r}; {nearest(str(name), BODIES)}")
     model = KeywordModel(body, tuple(config["labels"]))
     restore(model, state, folder)
     return model

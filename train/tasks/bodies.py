@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from ..models.bc_resnet import BcResNet, BcResNetConfig
+from ..models.conformer import Conformer, ConformerConfig
 from ..models.ds_cnn import DsCnn, DsCnnConfig
 
 
@@ -34,6 +36,8 @@ ENCODER = "wav2vec2"
 """The one body that is no line below: a pretrained encoder, its layers pooled."""
 
 BODIES: dict[str, Kind] = {
+    "bc_resnet": Kind(BcResNetConfig, BcResNet),
+    "conformer": Kind(ConformerConfig, Conformer),
     "ds_cnn": Kind(DsCnnConfig, DsCnn),
 }
 """By the name that recipes and checkpoints give; `KeywordsRecipe` has a table for each."""

@@ -21,7 +21,7 @@ from train.models.bc_resnet import (
 )
 from train.models.frontend import FrontEnd
 from train.recipe import check
-from train.tasks.keywords import KeywordModel
+from train.tasks.keywords import KeywordModel, load_keywords, save_keywords
 
 LABELS = tuple(f"word {number}" for number in range(12))
 SIZES = {  # tau: parameters and MACs here; parameters and millions of MACs in the paper's table 3
@@ -173,6 +173,17 @@ def test_a_block_is_equation_3(in_channels, stride):
     if in_channels == 3:
         wanted = wanted + image
     torch.testing.assert_close(block(image), wanted.relu())
+
+
+def test_a_checkpoint_gives_it_back(tmp_path):
+    model = make(labels=("no", "yes"))
+    save_keywords(tmp_path / "model", model)
+    back = load_keywords(tmp_path / "model").eval()
+    assert isinstance(back.body, BcResNet)
+    assert back.body.config == BcResNetConfig(tau=0.5)
+    waveform = 0.1 * torch.sin(torch.arange(4_000) * 0.07).view(1, 4_000)
+    with torch.inference_mode():
+        assert torch.equal(back(waveform), model(waveform))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from train.models.frontend import FrontEnd
 from train.models.frontend_config import FrontEndConfig, preset
 from train.models.streaming import initial, part
 from train.recipe import check
+from train.tasks.keywords import KeywordModel, load_keywords, save_keywords
 
 SIZES = {
     "stem_channels": 3,
@@ -277,3 +278,14 @@ def test_the_graph_gives_what_torch_gives_on_any_length():
 def test_sizes_that_cannot_be_are_refused(sizes, message):
     with pytest.raises(RecipeError, match=message):
         check(sizes, ConformerConfig, "a recipe")
+
+
+def test_a_checkpoint_gives_it_back_with_its_front_end(tmp_path):
+    model = randomized(lambda: KeywordModel(Conformer(TINY["by 2"]), ("no", "yes")))
+    save_keywords(tmp_path / "model", model)
+    back = load_keywords(tmp_path / "model").eval()
+    assert isinstance(back.body, Conformer)
+    assert back.body.config == TINY["by 2"]
+    waveform = noise(2, 2_000).float()
+    with torch.inference_mode():
+        assert torch.equal(back(waveform), model(waveform))

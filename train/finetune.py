@@ -21,16 +21,19 @@ from .data.source import Recordings
 from .errors import RecipeError
 from .learner import Learner
 from .models.bc_resnet import BcResNetConfig
+from .models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from .models.checkpoints import digest, load_config
 from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
+from .models.keyword_transformer import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .seeding import seeded
-from .tasks.bodies import BODIES, ENCODER, Body
+from .tasks.bodies import BODIES, ENCODER, Body, CausalBody
 from .tasks.keywords import (
     AugmentConfig,
+    ClipPool,
     KeywordModel,
     KeywordObjective,
     PooledEncoder,
@@ -56,12 +59,16 @@ class KeywordsRecipe:
     """Sizes of the `conformer` body."""
     ds_cnn: DsCnnConfig = DsCnnConfig()
     """Sizes of the `ds_cnn` body."""
+    keyword_transformer: KeywordTransformerConfig = KeywordTransformerConfig()
+    """Sizes of the `keyword_transformer` body, which sees whole windows."""
+    causal_keyword_transformer: CausalKeywordTransformerConfig = CausalKeywordTransformerConfig()
+    """Sizes of the `causal_keyword_transformer` body, which a stream can run step by step."""
     labels: tuple[str, ...] = ()
     """Classes; clips of other words are left out. None: every label with enough clips."""
     min_clips_per_label: int = 50
     """Clips of the train partition that make a label a class of its own."""
     window_seconds: float = 1.0
-    """What the model looks at; clips are centred in it."""
+    """What the model judges; clips are centred in it, and a causal body answers at its end."""
     updates: int
     """Optimizer steps."""
     body_rate_scale: float = 1.0
@@ -83,6 +90,13 @@ class KeywordsRecipe:
         if self.body != ENCODER and self.body not in BODIES:
             raise ValueError(
                 f"there is no body {self.body!r}; {nearest(self.body, [ENCODER, *BODIES])}"
+            )
+        fixed = self.keyword_transformer.window_samples
+        if self.body == "keyword_transformer" and fixed != self.window_samples:
+            raise ValueError(
+                f"a keyword_transformer of window_samples {fixed} judges no other window; "
+                f"set window_seconds to {fixed / SAMPLE_RATE:g}, or keyword_transformer."
+                f"window_samples to {self.window_samples}"
             )
         if self.updates < 1 or self.window_seconds <= 0:
             raise ValueError("updates must be 1 or more and window_seconds positive")
@@ -139,6 +153,11 @@ def finetune(
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
+    if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
+        raise RecipeError(
+            f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
+            "take for a part of it; leave it at 0, or train a causal body"
+        )
     run.start(out, recipe, resume=resume, **made_from)
     _train(recipe, keyword_model, train_cuts, packed, out)
     save_keywords(out / "model", keyword_model)
@@ -183,6 +202,7 @@ def _train(
         recipe.augment,
         window_samples=recipe.window_samples,
         noises=[noise for noise in noises if np.any(noise)],
+        leads=ClipPool(packed, tuple(cuts.ids)),
         label_smoothing=recipe.label_smoothing,
     )
     learner = Learner(

@@ -1,13 +1,19 @@
 """Bodies of keyword models that have a front end of their own: a line for each."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from ..models.bc_resnet import BcResNet, BcResNetConfig
+from ..models.causal_keyword_transformer import (
+    CausalKeywordTransformer,
+    CausalKeywordTransformerConfig,
+)
 from ..models.conformer import Conformer, ConformerConfig
 from ..models.ds_cnn import DsCnn, DsCnnConfig
+from ..models.keyword_transformer import KeywordTransformer, KeywordTransformerConfig
+from ..models.streaming import Shapes, States
 
 
 class Body(Protocol):
@@ -20,6 +26,42 @@ class Body(Protocol):
 
     def __call__(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, samples) in [-1, 1], of (batch,) samples each, to (batch, output_dim)."""
+        ...
+
+
+@runtime_checkable
+class CausalBody(Protocol):
+    """A body that hears a stream piece by piece; `forward` gives the vector at its last frame."""
+
+    @property
+    def output_dim(self) -> int:
+        """Width of a vector."""
+        ...
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples of a frame, and of the shortest piece."""
+        ...
+
+    @property
+    def window_samples(self) -> int:
+        """How far back an answer judges, in samples."""
+        ...
+
+    def shapes(self) -> Shapes:
+        """Of all states, without the batch."""
+        ...
+
+    def stream(self, waveform: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
+        """Hear a piece.
+
+        Args:
+            waveform: (batch, samples) in [-1, 1], a multiple of `hop_samples`.
+            states: of the pieces before, zeros at first.
+
+        Returns:
+            (batch, frames, output_dim), the vector after each hop; and the states after them.
+        """
         ...
 
 
@@ -39,6 +81,8 @@ BODIES: dict[str, Kind] = {
     "bc_resnet": Kind(BcResNetConfig, BcResNet),
     "conformer": Kind(ConformerConfig, Conformer),
     "ds_cnn": Kind(DsCnnConfig, DsCnn),
+    "keyword_transformer": Kind(KeywordTransformerConfig, KeywordTransformer),
+    "causal_keyword_transformer": Kind(CausalKeywordTransformerConfig, CausalKeywordTransformer),
 }
 """By the name that recipes and checkpoints give; `KeywordsRecipe` has a table for each."""
 

@@ -25,6 +25,7 @@ from train.models.frontend import FrontEnd
 from train.models.frontend_config import FrontEndConfig, preset
 from train.models.streaming import initial, part
 from train.recipe import check
+from train.tasks.keyword_step import KeywordStep
 from train.tasks.keywords import KeywordModel, load_keywords, save_keywords
 
 SIZES = {
@@ -289,3 +290,17 @@ def test_a_checkpoint_gives_it_back_with_its_front_end(tmp_path):
     waveform = noise(2, 2_000).float()
     with torch.inference_mode():
         assert torch.equal(back(waveform), model(waveform))
+
+
+def test_it_runs_as_the_step_of_a_keyword_stream():
+    model = randomized(lambda: KeywordModel(Conformer(TINY["by 4"]), ("no", "yes"))).double()
+    step = KeywordStep(model, chunk_frames=3)
+    waveform = noise(1, 4 * step.chunk_samples)
+    states = [torch.zeros(state.shape, dtype=torch.float64) for state in step.states]
+    answers = []
+    with torch.inference_mode():
+        for chunk in waveform.split(step.chunk_samples, dim=1):
+            posteriors, *states = step(chunk, *states)
+            answers.append(posteriors)
+        torch.testing.assert_close(torch.stack(answers, dim=1), step.answers(waveform))
+        torch.testing.assert_close(answers[-1], model(waveform).softmax(-1))

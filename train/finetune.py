@@ -20,8 +20,10 @@ from .data.selection import check_labels, labels_of, partition_of
 from .data.source import Recordings
 from .errors import RecipeError
 from .learner import Learner
+from .models.bc_resnet import BcResNetConfig
 from .models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from .models.checkpoints import digest, load_config
+from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
 from .models.keyword_transformer import KeywordTransformerConfig
@@ -51,6 +53,10 @@ class KeywordsRecipe:
     """The head and the score."""
     body: str = ENCODER
     """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch."""
+    bc_resnet: BcResNetConfig = BcResNetConfig()
+    """Sizes of the `bc_resnet` body."""
+    conformer: ConformerConfig = ConformerConfig()
+    """Sizes of the `conformer` body."""
     ds_cnn: DsCnnConfig = DsCnnConfig()
     """Sizes of the `ds_cnn` body."""
     keyword_transformer: KeywordTransformerConfig = KeywordTransformerConfig()

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ..models.bc_resnet import BcResNet, BcResNetConfig
 from ..models.causal_keyword_transformer import (
     CausalKeywordTransformer,
     CausalKeywordTransformerConfig,
 )
+from ..models.conformer import Conformer, ConformerConfig
 from ..models.ds_cnn import DsCnn, DsCnnConfig
 from ..models.keyword_transformer import KeywordTransformer, KeywordTransformerConfig
 from ..models.streaming import Shapes, States
@@ -76,6 +78,8 @@ ENCODER = "wav2vec2"
 """The one body that is no line below: a pretrained encoder, its layers pooled."""
 
 BODIES: dict[str, Kind] = {
+    "bc_resnet": Kind(BcResNetConfig, BcResNet),
+    "conformer": Kind(ConformerConfig, Conformer),
     "ds_cnn": Kind(DsCnnConfig, DsCnn),
     "keyword_transformer": Kind(KeywordTransformerConfig, KeywordTransformer),
     "causal_keyword_transformer": Kind(CausalKeywordTransformerConfig, CausalKeywordTransformer),

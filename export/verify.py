@@ -10,6 +10,7 @@ from torch import nn
 from runtime.backends.onnx import Engine
 
 from . import ExportError
+from .clips import Arrays, Face
 
 TOLERANCE = 1e-5
 """Largest difference of a posterior: float32 kernels may sum in another order."""
@@ -89,7 +90,7 @@ def kernel_difference(graph: bytes, windows: NDArray[np.float32]) -> float:
     processors have other last bits; so this is what another machine may show.
 
     Args:
-        graph: `pcm` to `posteriors`.
+        graph: of windows or of steps; each way then goes on from its own states.
         windows: float32 (windows, samples) in [-1, 1].
     """
     import onnxruntime
@@ -99,9 +100,14 @@ def kernel_difference(graph: bytes, windows: NDArray[np.float32]) -> float:
     options.intra_op_num_threads = 1
     plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     engine = Engine(graph)
+    names = [tensor.name for tensor in engine.outputs]
+    face = Face.of(engine.inputs)
+
+    def run_plain(feeds: Arrays) -> Arrays:
+        return dict(zip(names, plain.run(names, dict(feeds)), strict=True))
+
     worst = 0.0
     for window in windows:
-        feeds = {"pcm": window[None]}
-        difference = engine.run(feeds)["posteriors"] - plain.run(["posteriors"], feeds)[0]
-        worst = max(worst, float(np.abs(difference).max()))
+        ways = (face.answers(run, window, "posteriors") for run in (engine.run, run_plain))
+        worst = max(worst, float(np.abs(np.subtract(*ways)).max()))
     return worst

@@ -34,28 +34,34 @@ class Face:
         states = tuple((name, tuple(map(int, shape))) for name, shape in shapes.items())
         return cls(states=states, chunk_samples=int(pcm[1]) if states else 1)
 
-    def padded(self, clip: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A clip whose end is a chunk's end: silence comes before it where it has to."""
-        return np.pad(clip, (-len(clip) % self.chunk_samples, 0))
+    def play(self, run: Run, pcm: NDArray[np.float32]) -> Iterator[tuple[Arrays, Arrays]]:
+        """Every run of the graph over a clip, steps from initial states on.
 
-    def play(self, run: Run, clip: NDArray[np.float32]) -> Iterator[tuple[Arrays, Arrays]]:
-        """Every run of the graph over a clip (samples,), from initial states.
+        Args:
+            run: of an engine.
+            pcm: (batch, samples); for steps the batch is 1, and silence is put before a clip that
+                is no whole number of chunks, so that the last answer is to all of it.
 
         Yields:
             what went in and what came out.
         """
         if not self.states:
-            feeds = {"pcm": clip[None]}
+            feeds = {"pcm": pcm}
             yield feeds, run(feeds)
             return
         states = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.states}
-        for pcm in self.padded(clip).reshape(-1, 1, self.chunk_samples):
-            feeds = {"pcm": pcm, **states}
+        for chunk in whole_chunks(pcm, self.chunk_samples).reshape(-1, 1, self.chunk_samples):
+            feeds = {"pcm": chunk, **states}
             outputs = run(feeds)
             yield feeds, outputs
             # An engine may write the next outputs over these.
             states = {name: np.array(outputs[f"{name}_next"]) for name in states}
 
-    def answers(self, run: Run, clip: NDArray[np.float32], output: str) -> NDArray[np.float32]:
-        """One output of every run over a clip: (runs, ...), its batch of 1 left off."""
-        return np.concatenate([np.array(outputs[output]) for _, outputs in self.play(run, clip)])
+    def answers(self, run: Run, pcm: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        """One output of every run over a clip, one after the other: (answers, ...)."""
+        return np.concatenate([np.array(outputs[output]) for _, outputs in self.play(run, pcm)])
+
+
+def whole_chunks(pcm: NDArray[np.float32], chunk_samples: int) -> NDArray[np.float32]:
+    """(batch, samples) with silence before them, so that the end is a chunk's end."""
+    return np.pad(pcm, ((0, 0), (-pcm.shape[1] % chunk_samples, 0)))

@@ -75,7 +75,7 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A graph in 8 bits beside the float one, over the evidence's windows; of steps, every answer."""
+    """A graph in 8 bits beside the float one, over all answers to the evidence's windows."""
 
     snr_db: float
     """Of the logits."""
@@ -314,7 +314,7 @@ def _answers(graph: bytes, recordings: Iterable[NDArray[np.float32]]) -> _Answer
     face = Face.of(engine.inputs)
     answers = _Answers([], [])
     for recording in recordings:
-        runs = [outputs for _, outputs in face.play(engine.run, recording)]
+        runs = [outputs for _, outputs in face.play(engine.run, recording[None])]
         logits = np.concatenate([outputs[logits_name] for outputs in runs])
         answers.posteriors.append(np.concatenate([outputs["posteriors"] for outputs in runs]))
         answers.logits.append(logits - logits.mean(axis=-1, keepdims=True))

@@ -163,7 +163,7 @@ def _feeds(graph: bytes, calibration: NDArray[np.float32]) -> Iterator[Arrays]:
     face = Face.of(engine.inputs)
     if not face.states:
         return ({"pcm": clip[None]} for clip in calibration)
-    return (feeds for clip in calibration for feeds, _ in face.play(engine.run, clip))
+    return (feeds for clip in calibration for feeds, _ in face.play(engine.run, clip[None]))
 
 
 def _ranges(model: Any, feeds: Iterator[Arrays], folder: Path) -> Any:

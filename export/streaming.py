@@ -1,13 +1,14 @@
-"""A step module: what an incremental export asks of one, and whether its stream is what was trained.
+"""Step modules: what an incremental export asks of one, and if its stream is what was trained.
 
 `train` makes such modules and `export` takes them by what they offer, so that neither imports the
 other.
 """
 
-import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -15,12 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from runtime.manifest import State
+from runtime.manifest import State, Streaming
 
 from . import ExportError
-from .exportable import folded
+from .clips import whole_chunks
+from .exportable import Exportable, Windows, folded
 from .verify import TOLERANCE, probe
 
+INCREMENTAL = "incremental"
+"""The streaming form whose graph is a step."""
 _STATE_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _TAKEN = ("pcm", "posteriors")
 _NEXT = "_next"
@@ -70,21 +74,73 @@ class Step:
     window_samples: int
     states: tuple[State, ...]
 
+    def write(self, target: ModuleType, path: Path) -> None:
+        """One step, its states explicit."""
+        target.write_step(self.module, path)
+
     def answers(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The trained form's, (batch, samples) to (batch, answers, labels)."""
+        """The trained form's to a recording (1, samples): (answers, labels)."""
+        return self.trained(pcm)[0]
+
+    def trained(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Whole recordings (batch, samples) to (batch, answers, labels)."""
         with torch.inference_mode():
             return _step(self.module).answers(torch.from_numpy(pcm)).numpy()
 
-    def streamed(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Step by step from the initial states: (samples,) to (answers, labels)."""
+    def streamed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Step by step from the initial states: (1, samples) to (answers, labels)."""
         states = [torch.full(state.shape, state.initial) for state in self.states]
         rows = []
         with torch.inference_mode():
-            for start in range(0, len(waveform) - self.chunk_samples + 1, self.chunk_samples):
-                pcm = torch.from_numpy(waveform[None, start : start + self.chunk_samples])
-                posteriors, *states = self.module(pcm, *states)
+            for start in range(0, pcm.shape[1] - self.chunk_samples + 1, self.chunk_samples):
+                chunk = torch.from_numpy(pcm[:, start : start + self.chunk_samples])
+                posteriors, *states = self.module(chunk, *states)
                 rows.append(posteriors)
         return torch.cat(rows).numpy()
+
+    def recordings(self, seed: int) -> tuple[NDArray[np.float32], ...]:
+        """A chunk, a few, two windows and more, and the same after silence."""
+        num_chunks = min(2 * self.window_samples // self.chunk_samples + 3, _MOST_CHUNKS)
+        first, few, long = (
+            probe(chunks * self.chunk_samples, batch=1, seed=seed) for chunks in (1, 3, num_chunks)
+        )
+        after_silence = long.copy()
+        after_silence[:, : long.shape[1] // 3] = 0.0
+        return first, few, long, after_silence
+
+    def fitting(self, clip: NDArray[np.float32]) -> NDArray[np.float32]:
+        """In whole chunks, silence before it where there has to be some."""
+        return whole_chunks(clip[None], self.chunk_samples)
+
+    def golden(self) -> NDArray[np.float32]:
+        """A window and two chunks."""
+        num_chunks = min(self.window_samples // self.chunk_samples + 2, _MOST_CHUNKS)
+        return probe(num_chunks * self.chunk_samples, batch=1, seed=1)
+
+
+def exportable(classifier: nn.Module, streaming: Streaming, num_labels: int) -> Exportable:
+    """A classifier in the form that a manifest will state.
+
+    Args:
+        classifier: incremental: a `StepModule`; otherwise (batch, samples) at 16 kHz in [-1, 1] to
+            logits (batch, labels). It is left as it is.
+        streaming: form, window and hop.
+        num_labels: of the posteriors.
+
+    Raises:
+        ExportError: as `checked`, or the step's chunk and window are not the stream's.
+    """
+    if streaming.form != INCREMENTAL:
+        return Windows(classifier, streaming.window_samples)
+    step = checked(classifier, num_labels)
+    wanted = (streaming.hop_samples, streaming.window_samples)
+    if (step.chunk_samples, step.window_samples) != wanted:
+        raise ExportError(
+            f"the step module's chunk_samples {step.chunk_samples} and window_samples "
+            f"{step.window_samples} must be the stream's hop_samples {wanted[0]} and "
+            f"window_samples {wanted[1]}"
+        )
+    return step
 
 
 def checked(module: nn.Module, num_labels: int) -> Step:
@@ -101,8 +157,8 @@ def checked(module: nn.Module, num_labels: int) -> Step:
     step = _ready(module)
     _check_states(step.states)
     _check_shapes(step, num_labels)
-    for waveform in _recordings(step):
-        _check_stream(step, waveform)
+    for pcm in step.recordings(seed=0):
+        _check_stream(step, pcm)
     return step
 
 
@@ -178,8 +234,8 @@ def _check_shapes(step: Step, num_labels: int) -> None:
                 f"{tuple(output.shape)}"
             )
     for chunks in (1, 3):
-        pcm = probe(chunks * step.chunk_samples, batch=2, seed=0)
-        answers = step.answers(pcm)
+        pcm = probe(chunks * step.chunk_samples + step.chunk_samples // 2, batch=2, seed=0)
+        answers = step.trained(pcm)
         if answers.shape != (2, chunks, num_labels):
             raise ExportError(
                 f"answers must give {(2, chunks, num_labels)} posteriors to {pcm.shape} samples, "
@@ -187,19 +243,9 @@ def _check_shapes(step: Step, num_labels: int) -> None:
             )
 
 
-def _recordings(step: Step) -> list[NDArray[np.float32]]:
-    """A chunk and a half, two windows and more, and the same after silence: (samples,) each."""
-    num_chunks = min(2 * step.window_samples // step.chunk_samples + 1, _MOST_CHUNKS)
-    short = probe(step.chunk_samples * 3 // 2, batch=1, seed=0)[0]
-    long = probe(num_chunks * step.chunk_samples + step.chunk_samples // 2, batch=1, seed=1)[0]
-    after_silence = copy.copy(long)
-    after_silence[: len(long) // 3] = 0.0
-    return [short, long, after_silence]
-
-
-def _check_stream(step: Step, waveform: NDArray[np.float32]) -> None:
+def _check_stream(step: Step, pcm: NDArray[np.float32]) -> None:
     """Raises ExportError where steps answer otherwise than the trained form."""
-    streamed, trained = step.streamed(waveform), step.answers(waveform[None])[0]
+    streamed, trained = step.streamed(pcm), step.answers(pcm)
     gaps = np.abs(streamed - trained).max(axis=1)
     wrong = np.flatnonzero(~(gaps <= TOLERANCE))  # NaN is wrong too
     if len(wrong):

@@ -4,16 +4,15 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from runtime.manifest import State
-
 from ..layers import name_layers
+from ..streaming import StepModule
 
 SUFFIX = ".onnx"
 _OPSET = 20
@@ -35,23 +34,20 @@ def write(
     path.write_bytes(model.SerializeToString())
 
 
-def write_step(
-    module: nn.Module, path: Path, *, chunk_samples: int, states: Sequence[State]
-) -> None:
+def write_step(module: nn.Module, path: Path) -> None:
     """Write one step of a stream as a self-contained file; every shape in it is fixed.
 
     Its inputs are `pcm` (1, chunk_samples) and each state by its name; its outputs `posteriors`
     and each state by its name and "_next".
 
     Args:
-        module: (pcm, *states) to (posteriors, *next states), in eval mode.
+        module: a `streaming.StepModule` in eval mode.
         path: where the graph goes.
-        chunk_samples: of a step.
-        states: in the module's order.
     """
-    names = [state.name for state in states]
-    pcm = 0.1 * torch.sin(torch.arange(chunk_samples) * 0.05).view(1, chunk_samples)
-    example = (pcm, *(torch.full(state.shape, state.initial) for state in states))
+    step = cast(StepModule, module)
+    names = [state.name for state in step.states]
+    pcm = 0.1 * torch.sin(torch.arange(step.chunk_samples) * 0.05).unsqueeze(0)
+    example = (pcm, *(torch.full(state.shape, state.initial) for state in step.states))
     outputs = ["posteriors", *(f"{name}_next" for name in names)]
     model = _exported(module, example, inputs=["pcm", *names], outputs=outputs)
     path.write_bytes(model.SerializeToString())

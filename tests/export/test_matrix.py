@@ -143,24 +143,24 @@ def test_a_stream_that_answers_otherwise_is_named_and_leaves_nothing(
 
 
 def test_a_stream_that_spoils_the_window_it_keeps_is_named(exporting, tmp_path, monkeypatch):
-    evaluate = Stream._evaluate
+    answer = sliding_window.Window.answer
 
-    def spoils(self):
-        event = evaluate(self)
-        self._window[-2:] += np.float32(0.05)
-        return event
+    def spoils(self, hop):
+        posteriors = answer(self, hop)
+        self._samples[-2:] += np.float32(0.05)
+        return posteriors
 
-    monkeypatch.setattr(Stream, "_evaluate", spoils)
+    monkeypatch.setattr(sliding_window.Window, "answer", spoils)
     with pytest.raises(ExportError, match="sliding_window in blocks of 1750 samples"):
         exporting()
     assert tree(tmp_path) == []
 
 
 def test_a_stream_that_fails_is_named_too(exporting, tmp_path, monkeypatch):
-    def fails(self):
+    def fails(self, hop):
         raise runtime.BundleFault("the model failed on a window.")
 
-    monkeypatch.setattr(Stream, "_evaluate", fails)
+    monkeypatch.setattr(sliding_window.Window, "answer", fails)
     with pytest.raises(
         ExportError, match=r"blocks of 1750 samples: the model failed on a window\. Nothing was"
     ):
@@ -185,6 +185,8 @@ def test_another_engine_is_more_rows_of_the_same(exporting, monkeypatch):
 def test_another_streaming_form_is_a_file_and_its_rows(exporting, monkeypatch):
     class Late:
         """Its law leaves out the first answer, and its stream does."""
+
+        start, ask = staticmethod(sliding_window.start), staticmethod(sliding_window.ask)
 
         @staticmethod
         def offline(ask, waveform, streaming):

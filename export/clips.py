@@ -15,6 +15,7 @@ Arrays = Mapping[str, NDArray[np.float32]]
 """By the name of an input or output."""
 Run = Callable[[Arrays], Arrays]
 """A graph: inputs to outputs."""
+_STREAMS, _STREAM_SAMPLES = 2, 160_000
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,18 @@ class Face:
 def whole_chunks(pcm: NDArray[np.float32], chunk_samples: int) -> NDArray[np.float32]:
     """(batch, samples) with silence before them, so that the end is a chunk's end."""
     return np.pad(pcm, ((0, 0), (-pcm.shape[1] % chunk_samples, 0)))
+
+
+def spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Numbers of at most `count` windows, evenly: a corpus is sorted by label."""
+    return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
+
+
+def long_streams(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Windows one after the other, for 10 s: two recordings of different windows where it can."""
+    count = -(-_STREAM_SAMPLES // windows.shape[1])
+    some = spread(windows, _STREAMS * count)
+    return [
+        np.resize(windows[some[number::_STREAMS]].reshape(-1), _STREAM_SAMPLES)
+        for number in range(min(_STREAMS, len(some)))
+    ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from runtime.backends.onnx import Engine
 
 from . import ExportError
-from .clips import Face
+from .clips import Face, long_streams, spread
 from .layers import layers_of, matching
 from .quantize import Precision, Quantizer
 from .verify import kernel_difference, odd_lengths
@@ -21,7 +21,6 @@ SNR_CEILING_DB = 100.0
 _SENSITIVITY_WINDOWS = 32
 _ODD_WINDOWS = 4
 _KERNEL_WINDOWS = 32
-_STREAMS, _STREAM_SAMPLES = 2, 160_000
 _KERNEL_FACTOR = 10.0
 _LEAST_TOLERANCE, _MOST_TOLERANCE = 1e-3, 0.1
 
@@ -259,21 +258,6 @@ def odd_windows(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         np.resize(window, length)
         for length in odd_lengths(windows.shape[1])
         for window in windows[spread(windows, _ODD_WINDOWS)]
-    ]
-
-
-def spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Numbers of at most `count` windows, evenly: a corpus is sorted by label."""
-    return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
-
-
-def long_streams(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Windows one after the other, for 10 s: two recordings of different windows where it can."""
-    count = -(-_STREAM_SAMPLES // windows.shape[1])
-    some = spread(windows, _STREAMS * count)
-    return [
-        np.resize(windows[some[number::_STREAMS]].reshape(-1), _STREAM_SAMPLES)
-        for number in range(min(_STREAMS, len(some)))
     ]
 
 

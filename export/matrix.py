@@ -23,8 +23,9 @@ from runtime.verified import OFFLINE, Cell
 from runtime.verified import TOLERANCE as STREAM_TOLERANCE
 
 from . import ExportError
+from .clips import long_streams, spread
 from .exportable import Exportable
-from .gate import Accepted, Evidence, long_streams, odd_windows, spread
+from .gate import Accepted, Evidence, odd_windows
 from .quantize import Precision
 from .verify import TOLERANCE, probe
 

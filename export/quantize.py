@@ -7,6 +7,7 @@ another way, on arm64 too.
 """
 
 import copy
+import itertools
 import logging
 import tempfile
 from collections.abc import Collection, Iterator
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from runtime.backends.onnx import Engine
 
 from . import ExportError
-from .clips import Arrays, Face
+from .clips import Arrays, Face, long_streams
 from .layers import OPERATORS, Layer, layers_of
 from .recurrence import unround_states
 
@@ -60,7 +61,7 @@ class Quantizer:
             precision: one of the 8-bit ones.
             calibration: (clips, samples) in [-1, 1], as the device will hear; `int8-dynamic`
                 learns nothing from them. A graph of steps learns from every step of each clip,
-                the first ones after silence among them.
+                the first ones from initial states among them, and of long streams of clips.
 
         Raises:
             ExportError: no layer can be quantized in this form, or there are no clips.
@@ -163,7 +164,9 @@ def _feeds(graph: bytes, calibration: NDArray[np.float32]) -> Iterator[Arrays]:
     face = Face.of(engine.inputs)
     if not face.states:
         return ({"pcm": clip[None]} for clip in calibration)
-    return (feeds for clip in calibration for feeds, _ in face.play(engine.run, clip[None]))
+    # A stream's states hold the clip before too, or a join of two.
+    recordings = itertools.chain(calibration, long_streams(calibration))
+    return (feeds for one in recordings for feeds, _ in face.play(engine.run, one[None]))
 
 
 def _ranges(model: Any, feeds: Iterator[Arrays], folder: Path) -> Any:

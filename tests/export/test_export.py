@@ -21,7 +21,7 @@ from export.targets import onnx as onnx_target
 from export.verify import TOLERANCE, largest_difference, odd_lengths, probe
 from runtime.backends.onnx import Engine
 from runtime.bundle import read_bundle
-from runtime.manifest import Decision, Streaming
+from runtime.manifest import Decision, Streaming, Tensor
 from train.models.ds_cnn import DsCnn, DsCnnConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
@@ -276,10 +276,14 @@ def test_a_graph_that_differs_is_refused_and_nothing_is_written(
 
 
 def test_a_graph_that_gives_no_number_is_refused(baseline, monkeypatch):
-    monkeypatch.setattr(
-        "export.verify.Engine",
-        lambda graph: type("Nan", (), {"run": lambda self, feeds: {"posteriors": np.nan}})(),
-    )
+    class Nan:
+        def __init__(self, graph):
+            self.inputs = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
+
+        def run(self, feeds):
+            return {"posteriors": np.full((len(feeds["pcm"]), 3), np.nan, dtype=np.float32)}
+
+    monkeypatch.setattr("export.verify.Engine", Nan)
     with pytest.raises(ExportError, match="by nan"):
         largest_difference(Posteriors(baseline), b"", [WINDOW])
 

@@ -1,7 +1,6 @@
 """A model that takes raw samples in blocks of any size and gives keyword events."""
 
 import dataclasses
-import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -81,34 +80,11 @@ class Model:
         pcm = as_waveform(window)[None]
         answers = form_of(streaming).ask(self, pcm)
         num_answers = form_of(streaming).num_answers(pcm.shape, streaming)
-        self._check(self.manifest.outputs[0].name, answers, (num_answers, len(self.labels)))
+        self.check(self.manifest.outputs[0].name, answers, (num_answers, len(self.labels)))
         return np.array(answers[-1])
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the graph once, as a stream does.
-
-        Args:
-            feeds: every input of the graph by name, one hop or one window in it.
-
-        Returns:
-            every output by name, of the manifest's shape and finite; the engine may write over
-            them at the next run.
-
-        Raises:
-            BundleFault: the graph fails, or gives anything else.
-        """
-        values = self.engine.run(feeds)
-        for name, shape in self._shapes:
-            self._check(name, values[name], shape)
-        return values
-
-    @functools.cached_property
-    def _shapes(self) -> tuple[tuple[str, tuple[str | int, ...]], ...]:
-        samples = self.manifest.streaming.graph_samples
-        tensors = (_sized(tensor, samples) for tensor in self.manifest.graph_outputs)
-        return tuple((tensor.name, tensor.shape) for tensor in tensors)
-
-    def _check(self, name: str, values: np.ndarray, shape: tuple[str | int, ...]) -> None:
+    def check(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Raises BundleFault unless an output of the graph has this shape and is finite."""
         if values.shape != shape or not np.isfinite(values).all():
             raise BundleFault(
                 f"the model of {self.manifest.name!r} must answer {shape} finite {name}, got "

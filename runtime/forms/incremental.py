@@ -4,6 +4,8 @@ Answer k is there once (k + 1) * hop samples were received and depends on no lat
 the manifest's: filled with their initial values before the first hop, and replaced all together.
 """
 
+import math
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from ..stream import Model
 
 
+_ALIGN = 16
+"""Numbers, 64 bytes: where a state begins, as an allocation of its own would."""
+
+
 class States:
     """One stream's states, in arrays of its own."""
 
@@ -23,27 +29,53 @@ class States:
         manifest = model.manifest
         self._model = model
         self._hop = np.zeros((1, manifest.streaming.hop_samples), dtype=np.float32)
-        states = _initial(manifest)
-        self._feeds = {manifest.inputs[0].name: self._hop, **states}
+        self._now, self._next = (_Set(manifest, self._hop) for _ in range(2))
+        self._initial = [state.initial for state in manifest.states]
         self._posteriors = manifest.outputs[0].name
-        self._states = [
-            (states[state.name], state.next_name, state.initial) for state in manifest.states
-        ]
-        self.size_bytes = sum(values.nbytes for values in states.values())
+        self._shape = (1, len(manifest.labels))
+        self.size_bytes = sum(array.nbytes for _, array in self._now.arrays)
+        self.reset()
 
     def answer(self, hop: np.ndarray) -> np.ndarray:
         """The graph's to this hop; states are replaced only where all it gives is finite."""
         self._hop[0] = hop
-        values = self._model.run(self._feeds)
-        for state, next_name, _ in self._states:
-            state[...] = values[next_name]  # a copy: an engine may write over its buffers
-        posteriors: np.ndarray = values[self._posteriors][0]
-        return posteriors
+        values = self._model.engine.run(self._now.feeds)
+        posteriors: np.ndarray = values[self._posteriors]
+        self._model.check(self._posteriors, posteriors, self._shape)
+        for name, array in self._next.arrays:
+            value = values[name]
+            if value.shape != array.shape:  # numpy would stretch it
+                self._model.check(name, value, array.shape)
+            array[...] = value  # an engine may write over its buffers
+        if not np.isfinite(self._next.flat).all():
+            for name, array in self._next.arrays:
+                self._model.check(name, array, array.shape)
+        self._now, self._next = self._next, self._now
+        row: np.ndarray = posteriors[0]
+        return row
 
     def reset(self) -> None:
         """Back to the initial values."""
-        for state, _, initial in self._states:
-            state.fill(initial)
+        for (_, array), initial in zip(self._now.arrays, self._initial, strict=True):
+            array.fill(initial)
+
+
+class _Set:
+    """Arrays for all states, in one piece of memory so that one look says whether it is finite."""
+
+    def __init__(self, manifest: Manifest, hop: np.ndarray) -> None:
+        sizes = [math.prod(state.shape) for state in manifest.states]
+        places = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes), initial=0))
+        self.flat = np.zeros(places[-1], dtype=np.float32)
+        arrays = [
+            self.flat[place : place + size].reshape(state.shape)
+            for state, place, size in zip(manifest.states, places, sizes, strict=False)
+        ]
+        names = [state.name for state in manifest.states]
+        self.feeds = {manifest.inputs[0].name: hop, **dict(zip(names, arrays, strict=True))}
+        next_names = [state.next_name for state in manifest.states]
+        self.arrays = list(zip(next_names, arrays, strict=True))
+        """Each with the name of the graph's output that is copied into it."""
 
 
 def start(model: "Model") -> States:
@@ -58,7 +90,10 @@ def ask(model: "Model", pcm: np.ndarray) -> np.ndarray:
     """
     manifest = model.manifest
     given, answered = manifest.inputs[0].name, manifest.outputs[0].name
-    states = _initial(manifest)
+    states = {
+        state.name: np.full(state.shape, state.initial, dtype=np.float32)
+        for state in manifest.states
+    }
     answers = []
     for hop in np.split(pcm, num_answers(pcm.shape, manifest.streaming), axis=1):
         values = model.engine.run({given: hop, **states})
@@ -88,10 +123,3 @@ def offline(ask: Ask, waveform: np.ndarray, streaming: Streaming) -> np.ndarray:
 def in_stream(num_samples: int, streaming: Streaming) -> range:
     """All."""
     return range(num_samples // streaming.hop_samples)
-
-
-def _initial(manifest: Manifest) -> dict[str, np.ndarray]:
-    return {
-        state.name: np.full(state.shape, state.initial, dtype=np.float32)
-        for state in manifest.states
-    }

@@ -20,6 +20,7 @@ class Window:
         self._samples = self._window[0]
         self._feeds = {model.manifest.inputs[0].name: self._window}
         self._posteriors = model.manifest.outputs[0].name
+        self._shape = (1, len(model.labels))
         self.size_bytes = self._window.nbytes
 
     def answer(self, hop: np.ndarray) -> np.ndarray:
@@ -27,8 +28,10 @@ class Window:
         kept_samples = len(self._samples) - len(hop)
         self._samples[:kept_samples] = self._samples[len(hop) :]
         self._samples[kept_samples:] = hop
-        posteriors: np.ndarray = self._model.run(self._feeds)[self._posteriors][0]
-        return posteriors
+        posteriors = self._model.engine.run(self._feeds)[self._posteriors]
+        self._model.check(self._posteriors, posteriors, self._shape)
+        row: np.ndarray = posteriors[0]
+        return row
 
     def reset(self) -> None:
         """Back to silence."""

@@ -202,3 +202,11 @@ def test_a_golden_for_other_labels_is_refused(
     four = golden_bytes(posteriors=np.full((2, 4), 0.25, dtype=np.float32))
     with pytest.raises(BundleFault, match="4 columns"):
         read_bundle(make_bundle(tmp_path / "b", golden=four)).golden()
+
+
+def test_a_golden_of_more_answers_than_recordings_is_refused(
+    make_bundle: Callable[..., Path], golden_bytes: Callable[..., bytes], tmp_path: Path
+) -> None:
+    three = golden_bytes(posteriors=np.zeros((3, 3), dtype=np.float32))
+    with pytest.raises(BundleFault, match=r"3 rows, and pcm .* has 2 answers"):
+        read_bundle(make_bundle(tmp_path / "b", golden=three)).golden()

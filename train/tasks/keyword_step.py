@@ -1,0 +1,91 @@
+"""A keyword model as one step of a stream: a chunk of PCM and states in, posteriors and states out.
+
+The same layers as in training, so what a stream answers is what was trained: `answers` is the
+trained form over a whole recording, and stepping through it gives the same numbers.
+"""
+
+import copy
+
+from torch import Tensor, nn
+
+from runtime.manifest import State
+
+from ..errors import TrainError
+from ..models.streaming import chunk_ends, initial
+from .bodies import BODIES, CausalBody
+from .keywords import KeywordModel
+
+
+class KeywordStep(nn.Module):
+    """A step of `chunk_samples`; its answer depends on no later sample."""
+
+    def __init__(self, model: KeywordModel, chunk_frames: int) -> None:
+        """Copy and prepare.
+
+        Args:
+            model: with a causal body; it stays as it is.
+            chunk_frames: frames of the body, `hop_samples` each, from one answer to the next.
+
+        Raises:
+            TrainError: the body is not causal, or a chunk holds no frame.
+        """
+        super().__init__()
+        if not isinstance(model.body, CausalBody):
+            causal = [name for name, kind in BODIES.items() if hasattr(kind.build, "stream")]
+            raise TrainError(
+                f"{type(model.body).__name__} cannot run step by step: its stream would differ "
+                "from what was trained, because it was trained on whole windows, where a frame "
+                "depends on later ones and on where the window begins. Export it as a sliding "
+                f"window, or train a causal body ({', '.join(causal)})"
+            )
+        if chunk_frames < 1:
+            raise TrainError(
+                f"a step takes 1 frame of {model.body.hop_samples} samples or more, got "
+                f"{chunk_frames}"
+            )
+        model = copy.deepcopy(model).eval().requires_grad_(False)
+        assert isinstance(model.body, CausalBody)
+        self.model = model
+        self.body: CausalBody = model.body
+        self.chunk_frames = chunk_frames
+        self.chunk_samples = chunk_frames * self.body.hop_samples
+        self.window_samples = self.body.window_samples
+        self.states = tuple(
+            State(name=name, shape=(1, *shape)) for name, shape in self.body.shapes().items()
+        )
+        self.eval()
+
+    def forward(self, pcm: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """Hear a chunk.
+
+        Args:
+            pcm: (1, chunk_samples) in [-1, 1].
+            states: in the order of `self.states`; all zeros before the first chunk.
+
+        Returns:
+            posteriors (1, labels) at the chunk's end, and the next states in that order.
+        """
+        named = {state.name: value for state, value in zip(self.states, states, strict=True)}
+        pooled, after_it = self.body.stream(pcm, named)
+        posteriors = self.model.classifier(pooled[:, -1]).softmax(-1)
+        return posteriors, *(after_it[state.name] for state in self.states)
+
+    def answers(self, waveform: Tensor) -> Tensor:
+        """What a stream of each recording answers, all at once, in the form that was trained.
+
+        Args:
+            waveform: (batch, samples) in [-1, 1]; what is left over after the last chunk is not
+                heard.
+
+        Returns:
+            posteriors (batch, samples // chunk_samples, labels), at each chunk's end.
+        """
+        chunks = waveform.shape[1] // self.chunk_samples
+        if not chunks:
+            return waveform.new_zeros(waveform.shape[0], 0, len(self.model.labels))
+        states = initial(self.body.shapes(), waveform.shape[0], like=waveform)
+        pooled, _ = self.body.stream(waveform[:, : chunks * self.chunk_samples], states)
+        posteriors: Tensor = self.model.classifier(chunk_ends(pooled, self.chunk_frames)).softmax(
+            -1
+        )
+        return posteriors

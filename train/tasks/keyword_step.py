@@ -12,7 +12,7 @@ from runtime.manifest import State
 
 from ..errors import TrainError
 from ..models.streaming import chunk_ends, initial
-from .bodies import BODIES, CausalBody
+from .bodies import BODIES, CausalBody, is_causal
 from .keywords import KeywordModel
 
 
@@ -31,7 +31,7 @@ class KeywordStep(nn.Module):
         """
         super().__init__()
         if not isinstance(model.body, CausalBody):
-            causal = [name for name, kind in BODIES.items() if hasattr(kind.build, "stream")]
+            causal = list(filter(is_causal, BODIES))
             raise TrainError(
                 f"{type(model.body).__name__} cannot run step by step: its stream would differ "
                 "from what was trained, because it was trained on whole windows, where a frame "

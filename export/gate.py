@@ -143,7 +143,7 @@ class Judge:
         self._evidence = evidence
         windows = evidence.windows
         self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {
-            "windows": windows,
+            "windows": list(windows),
             "odd lengths": odd_windows(windows),
         }
         if has_states(graph):

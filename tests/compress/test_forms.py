@@ -100,7 +100,15 @@ def test_a_causal_run_becomes_a_bundle_that_streams_step_by_step(call, runs, cor
 
 
 def test_it_is_written_in_8_bits_from_real_clips(call, runs, corpus, tmp_path):
-    words = ("--precision", "int8-static", "--calibration", corpus, "--chunk-ms", 200)
+    words = (
+        "--precision",
+        "int8-static",
+        "--calibration",
+        corpus,
+        "--chunk-ms",
+        200,
+        "--sensitivity",
+    )
     lenient = ("--min-snr-db", 3, "--max-accuracy-drop", 1)
     out = tmp_path / "a.bundle"
     code, told, err = call("export", runs["causal"], "--out", out, *words, *lenient, "--json")
@@ -108,6 +116,8 @@ def test_it_is_written_in_8_bits_from_real_clips(call, runs, corpus, tmp_path):
     rows = json.loads(told)
     assert rows["valid"]["clips"] == 3
     assert rows["streams_snr_db"] >= 3
+    layers = {row["layer"] for row in rows["layers"]}
+    assert {"body.patch.conv", "body.layers.0.attention.q_proj", "classifier"} <= layers
     assert runtime.load(out).manifest.streaming.hop_samples == 3_200
     assert call("doctor", out)[0] == 0
 

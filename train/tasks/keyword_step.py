@@ -5,6 +5,7 @@ trained form over a whole recording, and stepping through it gives the same numb
 """
 
 import copy
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -44,9 +45,7 @@ class KeywordStep(nn.Module):
                 f"{chunk_frames}"
             )
         model = copy.deepcopy(model).eval().requires_grad_(False)
-        assert isinstance(model.body, CausalBody)
         self.model = model
-        self.body: CausalBody = model.body
         self.chunk_frames = chunk_frames
         self.chunk_samples = chunk_frames * self.body.hop_samples
         self.window_samples = self.body.window_samples
@@ -54,6 +53,11 @@ class KeywordStep(nn.Module):
             State(name=name, shape=(1, *shape)) for name, shape in self.body.shapes().items()
         )
         self.eval()
+
+    @property
+    def body(self) -> CausalBody:
+        """The model's; as a module of its own it would give its layers a second name."""
+        return cast(CausalBody, self.model.body)
 
     def forward(self, pcm: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Hear a chunk.

@@ -120,7 +120,7 @@ class Stream:
         self._detector.reset()
         self._memory.reset()
         self._received_samples = 0
-        self._stopped_within = False
+        self._within_block = False
 
     def push(self, block: np.ndarray) -> list[Event]:
         """Take the next samples and give the events that they complete.
@@ -131,15 +131,16 @@ class Stream:
         Raises:
             AudioFault: another dtype or shape, NaN, or float samples that were never scaled. The
                 stream is then as it was before.
-            BundleFault: the model fails, or a stop of any kind came while it ran. What it had heard
-                is lost then, and the stream refuses every block until `reset()`.
+            BundleFault: the model fails. After that, or a stop of any other kind within a block,
+                the stream has lost its place and refuses every block until `reset()`.
         """
-        if self._stopped_within:
+        if self._within_block:
             raise BundleFault(
-                "this stream stopped within an answer and lost its place: reset() it before going "
+                "this stream stopped within a block and lost its place: reset() it before going "
                 "on, and run doctor if it happens again."
             )
         waveform = as_waveform(block)
+        self._within_block = True  # until it is not: Ctrl-C may come while the engine runs
         hop_samples = len(self._hop)
         events: list[Event] = []
         taken = 0
@@ -153,6 +154,7 @@ class Stream:
                 event = self._evaluate()
                 if event is not None:
                     events.append(event)
+        self._within_block = False
         return events
 
     def flush(self) -> list[Event]:
@@ -175,9 +177,7 @@ class Stream:
         return [dataclasses.replace(event, end_s=min(event.end_s, end_s)) for event in events]
 
     def _evaluate(self) -> Event | None:
-        self._stopped_within = True  # until it is not: Ctrl-C may come while the engine runs
         posteriors = self._memory.answer(self._hop)
-        self._stopped_within = False
         return self._detector.update(posteriors, self._received_samples)
 
 

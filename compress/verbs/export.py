@@ -104,6 +104,14 @@ def export(
     seed: Annotated[
         int | None, typer.Option(min=0, help="int8: of the choice of clips.  [default: 0]")
     ] = None,
+    ort: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the graph as model.ort too, with the list of its operators for a minimal "
+            "mobile build of ONNX Runtime: a folder of its own beside the bundle.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -117,6 +125,10 @@ def export(
         "seed": seed,
     }
     int8 = _int8(precision, {key: value for key, value in given.items() if value is not None})
+    if ort is not None:
+        from export.ort import check_place, write_ort
+
+        check_place(ort, out)
     from ..forms import FormFlags
 
     streaming = FormFlags(
@@ -125,7 +137,8 @@ def export(
     if dry_run:
         from ..planning import exporting
 
-        show(exporting(run, out, streaming, int8), as_json)
+        planned = exporting(run, out, streaming, int8)
+        show(planned | ({} if ort is None else {"ort": str(ort)}), as_json)
         return
     from ..exporting import DecisionFlags, export_run
 
@@ -138,7 +151,8 @@ def export(
     manifest = export_run(
         run, out, name=name, flags=flags, licence=licence, int8=int8, form=streaming
     )
-    show({"bundle": str(out), **manifest.measured}, as_json)
+    minimal = {} if ort is None else {"ort": write_ort(out, ort)}
+    show({"bundle": str(out), **minimal, **manifest.measured}, as_json)
 
 
 def _int8(precision: Precision, given: dict[str, object]) -> "Int8Flags | None":

@@ -185,3 +185,22 @@ def test_a_corpus_without_a_train_partition_is_refused(tmp_path, recipe):
     root = write_corpus(tmp_path / "valid", [("a.wav", "no", "s", "valid")])
     with pytest.raises(DataError, match="has no 'train' recordings"):
         choose(root, recipe, LABELS, seed=0)
+
+
+def test_a_minimal_builds_files_lie_beside_the_bundle(call, run, quick, tmp_path):
+    out, beside = tmp_path / "a.bundle", tmp_path / "a.ort"
+    words = ("export", run, "--out", out, "--ort", beside, "--json")
+    code, told, _ = call(*words, "--dry-run")
+    assert (code, json.loads(told)["ort"]) == (0, str(beside))
+    assert list(tmp_path.iterdir()) == []
+    code, told, err = call(*words)
+    assert code == 0, err
+    told = json.loads(told)["ort"]
+    assert told["folder"] == str(beside)
+    assert told["largest_difference_from_onnx"] <= 1e-5
+    assert told["model_size_bytes"] == (beside / "model.ort").stat().st_size
+    assert not list(out.glob("*.ort"))
+    code, _, err = call("export", run, "--out", out, "--ort", out / "ort")
+    assert code == 1
+    assert "cannot hold one another" in err
+    assert call("doctor", out)[0] == 0

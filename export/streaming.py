@@ -80,7 +80,8 @@ class Step:
 
     def answers(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """The trained form's to a recording (1, samples): (answers, labels)."""
-        return self.trained(pcm)[0]
+        answers: NDArray[np.float32] = self.trained(pcm)[0]
+        return answers
 
     def trained(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Whole recordings (batch, samples) to (batch, answers, labels)."""

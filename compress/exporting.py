@@ -9,7 +9,7 @@ from typing import Any
 from export.bundle import export_keywords
 from export.gate import Limits, Quantization
 from export.quantize import Precision
-from runtime.manifest import MANIFEST_FILE, Decision, Manifest, Streaming
+from runtime.manifest import MANIFEST_FILE, Decision, Manifest
 from train import RecipeError
 from train.finetune import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
@@ -18,6 +18,7 @@ from train.tasks.keywords import load_keywords
 
 from . import CompressError
 from .calibration import choose
+from .forms import FormFlags, in_form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,10 @@ class DecisionFlags:
 
     threshold: float = 0.7
     """Least smoothed posterior, in (0, 1]."""
-    hop_ms: int = 100
-    """Time between two windows."""
     smoothing_windows: int = 3
-    """Windows averaged."""
+    """Answers averaged."""
     patience: int = 1
-    """Windows in a row that must agree."""
+    """Answers in a row that must agree."""
     refractory_ms: int = 500
     """No event for this long after one."""
 
@@ -62,6 +61,7 @@ def export_run(
     *,
     name: str,
     flags: DecisionFlags,
+    form: FormFlags,
     licence: str,
     int8: Int8Flags | None = None,
 ) -> Manifest:
@@ -74,39 +74,38 @@ def export_run(
         out: the bundle to write.
         name: what it is called.
         flags: when posteriors become an event.
+        form: in which it streams.
         licence: of the training data.
         int8: how to store weights in 8 bits; None: float32.
 
     Raises:
-        CompressError: the folder holds no finished fine-tuning run, or `out` is something else
-            than a bundle.
+        CompressError: the folder holds no finished fine-tuning run, `out` is something else than a
+            bundle, or the model cannot run in this form.
         DataError: the calibration corpus cannot be used.
         ExportError, BundleFault: as `export_keywords`.
     """
     recipe, run, scores = finished(folder)
     check_place(out)
-    quantization = None if int8 is None else _quantization(int8, recipe, scores["labels"])
     model = load_keywords(folder / "model")
-    per_ms = SAMPLE_RATE // 1000
+    classifier, streaming = in_form(model, recipe, form)
+    quantization = None if int8 is None else _quantization(int8, recipe, scores["labels"])
     measured: dict[str, Any] = {
         part: {"accuracy": scores[part]["accuracy"], "clips": scores[part]["clips"]}
         for part in ("valid", "test")
         if part in scores
     }
     return export_keywords(
-        model,
+        classifier,
         out,
         name=name,
         labels=model.labels,
-        streaming=Streaming(
-            window_samples=recipe.window_samples, hop_samples=flags.hop_ms * per_ms
-        ),
+        streaming=streaming,
         decision=Decision(
             keywords=tuple(label for label in model.labels if not label.startswith("_")),
             threshold=flags.threshold,
             smoothing_windows=flags.smoothing_windows,
             patience=flags.patience,
-            refractory_samples=flags.refractory_ms * per_ms,
+            refractory_samples=flags.refractory_ms * SAMPLE_RATE // 1000,
         ),
         provenance={"licence_of_training_data": licence, **run},
         measured=measured,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .distill.stages import DistillRecipe
     from .exporting import Int8Flags
+    from .forms import FormFlags
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
@@ -170,16 +171,24 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     }
 
 
-def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str, Any]:
+def exporting(
+    run: Path, out: Path, form: "FormFlags", int8: "Int8Flags | None" = None
+) -> dict[str, Any]:
     """What a bundle would be made of, and whether its place is free.
 
     Raises:
-        CompressError: no finished run of compress finetune, or a place that must not be replaced.
+        CompressError: no finished run of compress finetune, a place that must not be replaced, or a
+            form that the model cannot run in.
         TrainError: the calibration corpus cannot be used.
     """
+    from train.models.frontend import SAMPLE_RATE
+    from train.tasks.keywords import load_keywords
+
     from .exporting import check_place, finished
+    from .forms import in_form
 
     recipe, _, scores = finished(run)
+    _, streaming = in_form(load_keywords(run / "model"), recipe, form)
     replaced = check_place(out)
     stored: dict[str, Any] = {"precision": "float32"}
     if int8 is not None:
@@ -194,7 +203,9 @@ def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str
         }
     return {
         "labels": scores["labels"],
-        "window_ms": round(1000 * recipe.window_seconds),
+        "form": streaming.form,
+        "window_ms": round(1000 * streaming.window_samples / SAMPLE_RATE),
+        "hop_ms": round(1000 * streaming.hop_samples / SAMPLE_RATE),
         **stored,
         "bundle": str(out),
         "replaces_a_bundle": replaced,

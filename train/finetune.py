@@ -30,7 +30,7 @@ from .models.keyword_transformer import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .seeding import seeded
-from .tasks.bodies import BODIES, ENCODER, Body, CausalBody
+from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
     AugmentConfig,
     ClipPool,
@@ -69,6 +69,11 @@ class KeywordsRecipe:
     """Clips of the train partition that make a label a class of its own."""
     window_seconds: float = 1.0
     """What the model judges; clips are centred in it, and a causal body answers at its end."""
+    streaming: Literal["sliding_window", "incremental"] = "sliding_window"
+    """How an export streams the model, unless it is told otherwise: run anew on every window, or
+    step by step, which a causal body alone can."""
+    chunk_ms: int = 80
+    """Of `incremental`: audio of a step, a multiple of the body's frames."""
     updates: int
     """Optimizer steps."""
     body_rate_scale: float = 1.0
@@ -98,6 +103,13 @@ class KeywordsRecipe:
                 f"set window_seconds to {fixed / SAMPLE_RATE:g}, or keyword_transformer."
                 f"window_samples to {self.window_samples}"
             )
+        if self.streaming == "incremental" and not is_causal(self.body):
+            raise ValueError(
+                f"streaming 'incremental' needs a causal body, and {self.body!r} is trained on "
+                "whole windows; take 'sliding_window', or a causal body"
+            )
+        if self.chunk_ms < 1:
+            raise ValueError(f"chunk_ms must be 1 or more, got {self.chunk_ms}")
         if self.updates < 1 or self.window_seconds <= 0:
             raise ValueError("updates must be 1 or more and window_seconds positive")
         if not 0.0 < self.body_rate_scale <= 1.0 or not 0.0 <= self.label_smoothing < 1.0:

@@ -19,6 +19,13 @@ EXAMPLE = (
 )
 
 
+class Form(StrEnum):
+    """A manifest's `streaming.form`, as flags are written."""
+
+    SLIDING_WINDOW = "sliding-window"
+    INCREMENTAL = "incremental"
+
+
 class Precision(StrEnum):
     """`export.quantize.Precision`'s values, which --help lists without importing it."""
 
@@ -35,9 +42,28 @@ def export(
         float,
         typer.Option(callback=posterior, help="Least smoothed posterior of an event, in (0, 1]."),
     ] = 0.7,
-    hop_ms: Annotated[int, typer.Option(min=1, help="Time between two windows, in ms.")] = 100,
-    smoothing: Annotated[int, typer.Option(min=1, help="Windows averaged before deciding.")] = 3,
-    patience: Annotated[int, typer.Option(min=1, help="Windows in a row that must agree.")] = 1,
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            help="How it streams. sliding-window: any model, run anew on every window; "
+            "incremental: a causal one, step by step, handing its states on.  "
+            "[default: the recipe's streaming]"
+        ),
+    ] = None,
+    hop_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="sliding-window: time between two windows, in ms.  [default: 100]"
+        ),
+    ] = None,
+    chunk_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="incremental: audio of a step, in ms.  [default: the recipe's chunk_ms]"
+        ),
+    ] = None,
+    smoothing: Annotated[int, typer.Option(min=1, help="Answers averaged before deciding.")] = 3,
+    patience: Annotated[int, typer.Option(min=1, help="Answers in a row that must agree.")] = 1,
     refractory_ms: Annotated[
         int, typer.Option(min=0, help="No event for this long after one, in ms.")
     ] = 500,
@@ -103,21 +129,28 @@ def export(
         from export.ort import check_place, write_ort
 
         check_place(ort, out)
+    from ..forms import FormFlags
+
+    streaming = FormFlags(
+        form=None if form is None else form.name.lower(), hop_ms=hop_ms, chunk_ms=chunk_ms
+    )
     if dry_run:
         from ..planning import exporting
 
-        show(exporting(run, out, int8) | ({} if ort is None else {"ort": str(ort)}), as_json)
+        planned = exporting(run, out, streaming, int8)
+        show(planned | ({} if ort is None else {"ort": str(ort)}), as_json)
         return
     from ..exporting import DecisionFlags, export_run
 
     flags = DecisionFlags(
         threshold=threshold,
-        hop_ms=hop_ms,
         smoothing_windows=smoothing,
         patience=patience,
         refractory_ms=refractory_ms,
     )
-    manifest = export_run(run, out, name=name, flags=flags, licence=licence, int8=int8)
+    manifest = export_run(
+        run, out, name=name, flags=flags, licence=licence, int8=int8, form=streaming
+    )
     minimal = {} if ort is None else {"ort": write_ort(out, ort)}
     show({"bundle": str(out), **minimal, **manifest.measured}, as_json)
 

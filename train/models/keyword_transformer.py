@@ -116,13 +116,15 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, tokens, embed_dim) to the same shape."""
+        after_it: Tensor
         if self.pre_norm:
             hidden = hidden + self.attention(self.attention_norm(hidden))
-            return hidden + self.ffn(self.ffn_norm(hidden))
-        # Torch-KWT's "post-norm" is LN(block(x)) + x; this is LN(x + block(x)), the paper's.
-        hidden = self.attention_norm(hidden + self.attention(hidden))
-        normed: Tensor = self.ffn_norm(hidden + self.ffn(hidden))
-        return normed
+            after_it = hidden + self.ffn(self.ffn_norm(hidden))
+        else:
+            # Torch-KWT's "post-norm" is LN(block(x)) + x; this is LN(x + block(x)), the paper's.
+            hidden = self.attention_norm(hidden + self.attention(hidden))
+            after_it = self.ffn_norm(hidden + self.ffn(hidden))
+        return after_it
 
 
 class _Attention(nn.Module):

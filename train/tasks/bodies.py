@@ -91,3 +91,8 @@ def name_of(body: object) -> str:
     """The name under which a body of `BODIES` is stored."""
     (name,) = [name for name, kind in BODIES.items() if type(body) is kind.build]
     return name
+
+
+def is_causal(name: str) -> bool:
+    """Whether bodies of this name hear a stream piece by piece, as `CausalBody` says."""
+    return name in BODIES and hasattr(BODIES[name].build, "stream")

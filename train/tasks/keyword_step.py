@@ -5,6 +5,7 @@ trained form over a whole recording, and stepping through it gives the same numb
 """
 
 import copy
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from runtime.manifest import State
 from ..errors import TrainError
 from ..models.streaming import chunk_ends, initial
 from ..models.wav2vec2_config import why_not_streaming
-from .bodies import BODIES, CausalBody
+from .bodies import BODIES, CausalBody, is_causal
 from .keywords import KeywordModel, PooledEncoder
 
 
@@ -32,7 +33,7 @@ class KeywordStep(nn.Module):
         """
         super().__init__()
         if not isinstance(model.body, CausalBody):
-            causal = [name for name, kind in BODIES.items() if hasattr(kind.build, "stream")]
+            causal = list(filter(is_causal, BODIES))
             raise TrainError(
                 f"{type(model.body).__name__} cannot run step by step: its stream would differ "
                 f"from what was trained, because {_why_not(model.body)}. Export it as a sliding "
@@ -46,9 +47,7 @@ class KeywordStep(nn.Module):
                 f"{chunk_frames}"
             )
         model = copy.deepcopy(model).eval().requires_grad_(False)
-        assert isinstance(model.body, CausalBody)
         self.model = model
-        self.body: CausalBody = model.body
         self.chunk_frames = chunk_frames
         self.chunk_samples = chunk_frames * self.body.hop_samples
         self.window_samples = self.body.window_samples
@@ -56,6 +55,11 @@ class KeywordStep(nn.Module):
             State(name=name, shape=(1, *shape)) for name, shape in self.body.shapes().items()
         )
         self.eval()
+
+    @property
+    def body(self) -> CausalBody:
+        """The model's; as a module of its own it would give its layers a second name."""
+        return cast(CausalBody, self.model.body)
 
     def forward(self, pcm: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Hear a chunk.

@@ -1,6 +1,6 @@
 """Is a graph in 8 bits still the model? If not, which layers cost it what it was."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from runtime.backends.onnx import Engine
 
 from . import ExportError
+from .clips import Face
 from .layers import layers_of, matching
 from .quantize import Precision, Quantizer
 from .verify import kernel_difference, odd_lengths
@@ -20,6 +21,7 @@ SNR_CEILING_DB = 100.0
 _SENSITIVITY_WINDOWS = 32
 _ODD_WINDOWS = 4
 _KERNEL_WINDOWS = 32
+_STREAMS, _STREAM_SAMPLES = 2, 160_000
 _KERNEL_FACTOR = 10.0
 _LEAST_TOLERANCE, _MOST_TOLERANCE = 1e-3, 0.1
 
@@ -31,7 +33,8 @@ class Evidence:
     calibration: NDArray[np.float32]
     """(clips, window_samples)."""
     windows: NDArray[np.float32]
-    """(clips, window_samples), none of them in `calibration`."""
+    """(clips, window_samples), none of them in `calibration`. Of steps, the answer at a clip's end
+    is the one that has heard all of it."""
     wanted: NDArray[np.int64] | None
     """(clips,), the right label's number for each of `windows`; None where nobody knows."""
 
@@ -72,7 +75,7 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A graph in 8 bits beside the float one, over the evidence's windows."""
+    """A graph in 8 bits beside the float one, over all answers to the evidence's windows."""
 
     snr_db: float
     """Of the logits."""
@@ -82,8 +85,12 @@ class Comparison:
     """Of a posterior."""
     odd_lengths_largest_difference: float
     """The same over those lengths."""
+    streams_snr_db: float | None = None
+    """Of steps alone: of the logits over streams of 10 s, whose states go round many times."""
+    streams_largest_difference: float | None = None
+    """Of a posterior over those streams."""
     accuracy: float | None
-    """In 8 bits, in [0, 1]."""
+    """In 8 bits, in [0, 1]; of steps, by the answers at the windows' ends."""
     float32_accuracy: float | None
     """The float graph's, over the same windows."""
 
@@ -93,8 +100,9 @@ class Comparison:
         for what, snr_db in (
             ("the logits", self.snr_db),
             ("the logits on odd lengths", self.odd_lengths_snr_db),
+            ("the logits of streams of 10 s", self.streams_snr_db),
         ):
-            if not snr_db >= limits.min_snr_db:  # NaN breaks it too
+            if snr_db is not None and not snr_db >= limits.min_snr_db:  # NaN breaks it too
                 found.append(
                     f"{what} are {snr_db:.1f} dB above the error, {limits.min_snr_db:g} are asked"
                 )
@@ -129,30 +137,35 @@ class Judge:
         """Run the float graph.
 
         Args:
-            graph: `pcm` (batch, samples) to `posteriors`, a softmax its last operator.
+            graph: of windows or of steps; a softmax makes its `posteriors`.
             evidence: its windows are run one by one, as on a device: `int8-dynamic` scales by the
                 loudest of a batch, and a batch would hide what single windows meet.
         """
         self._evidence = evidence
         windows = evidence.windows
-        self._odd = odd_windows(windows)
-        self._posteriors, self._logits = _answers(graph, windows)
-        self._odd_posteriors, self._odd_logits = _answers(graph, self._odd)
+        self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {
+            "windows": windows,
+            "odd lengths": odd_windows(windows),
+        }
+        if has_states(graph):
+            self._recordings["streams"] = long_streams(windows)
+        self._float32 = {name: _answers(graph, some) for name, some in self._recordings.items()}
 
     def compare(self, graph: bytes) -> Comparison:
-        """Over all windows."""
-        posteriors, logits = _answers(graph, self._evidence.windows)
-        odd_posteriors, odd_logits = _answers(graph, self._odd)
+        """Over all windows, and what else there is to compare on."""
+        int8 = {name: _answers(graph, some) for name, some in self._recordings.items()}
+        ratios = {name: self._float32[name].snr_db(int8[name]) for name in int8}
+        gaps = {name: self._float32[name].largest_difference(int8[name]) for name in int8}
         wanted = self._evidence.wanted
         return Comparison(
-            snr_db=snr_db(self._logits, logits),
-            odd_lengths_snr_db=snr_db(self._odd_logits, odd_logits),
-            largest_difference=float(np.abs(posteriors - self._posteriors).max()),
-            odd_lengths_largest_difference=float(
-                np.abs(odd_posteriors - self._odd_posteriors).max()
-            ),
-            accuracy=_accuracy(posteriors, wanted),
-            float32_accuracy=_accuracy(self._posteriors, wanted),
+            snr_db=ratios["windows"],
+            odd_lengths_snr_db=ratios["odd lengths"],
+            streams_snr_db=ratios.get("streams"),
+            largest_difference=gaps["windows"],
+            odd_lengths_largest_difference=gaps["odd lengths"],
+            streams_largest_difference=gaps.get("streams"),
+            accuracy=_accuracy(int8["windows"], wanted),
+            float32_accuracy=_accuracy(self._float32["windows"], wanted),
         )
 
     def sensitivity(self, quantizer: Quantizer, names: Collection[str]) -> dict[str, float]:
@@ -163,10 +176,9 @@ class Judge:
         """
         windows = self._evidence.windows
         some = spread(windows, _SENSITIVITY_WINDOWS)
+        float32 = self._float32["windows"].of(some)
         return {
-            layer.name: snr_db(
-                self._logits[some], _answers(quantizer.quantized([layer.name]), windows[some])[1]
-            )
+            layer.name: float32.snr_db(_answers(quantizer.quantized([layer.name]), windows[some]))
             for layer in quantizer.layers
             if layer.name in names
         }
@@ -255,16 +267,58 @@ def spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
 
 
-def _answers(
-    graph: bytes, windows: Iterable[NDArray[np.float32]]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Posteriors and logits, (windows, labels) each; a softmax ignores the mean, so it is zero."""
+def long_streams(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Windows one after the other, for 10 s: two recordings of different windows where it can."""
+    count = -(-_STREAM_SAMPLES // windows.shape[1])
+    some = spread(windows, _STREAMS * count)
+    return [
+        np.resize(windows[some[number::_STREAMS]].reshape(-1), _STREAM_SAMPLES)
+        for number in range(min(_STREAMS, len(some)))
+    ]
+
+
+def has_states(graph: bytes) -> bool:
+    """A graph of steps, not of windows."""
+    return bool(Face.of(Engine(graph).inputs).states)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What a graph says to some recordings."""
+
+    posteriors: list[NDArray[np.float32]]
+    """(answers, labels) of each recording."""
+    logits: list[NDArray[np.float32]]
+    """The same before the softmax, which ignores the mean: it is zero."""
+
+    def of(self, numbers: NDArray[np.int64]) -> "_Answers":
+        """To some of the recordings."""
+        return _Answers(
+            [self.posteriors[number] for number in numbers],
+            [self.logits[number] for number in numbers],
+        )
+
+    def snr_db(self, other: "_Answers") -> float:
+        """Of the other's logits; the signal is these."""
+        return snr_db(np.concatenate(self.logits), np.concatenate(other.logits))
+
+    def largest_difference(self, other: "_Answers") -> float:
+        """Of a posterior."""
+        gaps = np.concatenate(self.posteriors) - np.concatenate(other.posteriors)
+        return float(np.abs(gaps).max())
+
+
+def _answers(graph: bytes, recordings: Iterable[NDArray[np.float32]]) -> _Answers:
     probed, logits_name = _with_logits(graph)
     engine = Engine(probed)
-    answers = [engine.run({"pcm": window[None]}) for window in windows]
-    posteriors = np.concatenate([answer["posteriors"] for answer in answers])
-    logits = np.concatenate([answer[logits_name] for answer in answers])
-    return posteriors, logits - logits.mean(axis=-1, keepdims=True)
+    face = Face.of(engine.inputs)
+    answers = _Answers([], [])
+    for recording in recordings:
+        runs = [outputs for _, outputs in face.play(engine.run, recording[None])]
+        logits = np.concatenate([outputs[logits_name] for outputs in runs])
+        answers.posteriors.append(np.concatenate([outputs["posteriors"] for outputs in runs]))
+        answers.logits.append(logits - logits.mean(axis=-1, keepdims=True))
+    return answers
 
 
 def _with_logits(graph: bytes) -> tuple[bytes, str]:
@@ -278,5 +332,9 @@ def _with_logits(graph: bytes) -> tuple[bytes, str]:
     return bytes(model.SerializeToString()), str(last.input[0])
 
 
-def _accuracy(posteriors: NDArray[np.float32], wanted: NDArray[np.int64] | None) -> float | None:
-    return None if wanted is None else float((posteriors.argmax(axis=1) == wanted).mean())
+def _accuracy(answers: _Answers, wanted: NDArray[np.int64] | None) -> float | None:
+    """By the last answer to each recording."""
+    if wanted is None:
+        return None
+    last = np.stack([posteriors[-1] for posteriors in answers.posteriors])
+    return float((last.argmax(axis=1) == wanted).mean())

@@ -19,8 +19,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from runtime.backends.onnx import Engine
+
 from . import ExportError
+from .clips import Arrays, Face
 from .layers import OPERATORS, Layer, layers_of
+from .recurrence import unround_states
 
 
 class Precision(StrEnum):
@@ -52,10 +56,11 @@ class Quantizer:
         """Prepare.
 
         Args:
-            graph: a float32 model as `targets.onnx` writes it; input `pcm` (batch, samples).
+            graph: a float32 model as `targets.onnx` writes it, of windows or of steps.
             precision: one of the 8-bit ones.
             calibration: (clips, samples) in [-1, 1], as the device will hear; `int8-dynamic`
-                learns nothing from them.
+                learns nothing from them. A graph of steps learns from every step of each clip,
+                the first ones after silence among them.
 
         Raises:
             ExportError: no layer can be quantized in this form, or there are no clips.
@@ -78,7 +83,8 @@ class Quantizer:
                 )
             self._ranges: Any = None
             if precision is Precision.INT8_STATIC:
-                self._ranges = _ranges(self._model, calibration, Path(folder))
+                feeds = _feeds(graph, calibration)
+                self._ranges = _ranges(self._model, feeds, Path(folder))
 
     def quantized(self, names: Collection[str]) -> bytes:
         """The graph with these layers in 8 bits and all else as it was.
@@ -130,6 +136,7 @@ class Quantizer:
             extra_options=_STATIC_OPTIONS,
         )
         quantizer.quantize_model()
+        unround_states(quantizer.model.model.graph, names)
         quantizer.model.topological_sort()
         return quantizer.model.model
 
@@ -150,8 +157,17 @@ def _prepared(graph: bytes, folder: Path) -> Any:
     return onnx.load(path)
 
 
-def _ranges(model: Any, calibration: NDArray[np.float32], folder: Path) -> Any:
-    """Least and largest value of every tensor around a product, over the clips."""
+def _feeds(graph: bytes, calibration: NDArray[np.float32]) -> Iterator[Arrays]:
+    """What the float graph is fed over the clips, one run at a time: no more is held."""
+    engine = Engine(graph)
+    face = Face.of(engine.inputs)
+    if not face.states:
+        return ({"pcm": clip[None]} for clip in calibration)
+    return (feeds for clip in calibration for feeds, _ in face.play(engine.run, clip[None]))
+
+
+def _ranges(model: Any, feeds: Iterator[Arrays], folder: Path) -> Any:
+    """Least and largest value of every tensor around a product, over all that is fed."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     path = folder / "calibrated.onnx"
@@ -162,7 +178,7 @@ def _ranges(model: Any, calibration: NDArray[np.float32], folder: Path) -> Any:
         augmented_model_path=str(folder / "augmented.onnx"),
         calibrate_method=CalibrationMethod.MinMax,
     )
-    calibrator.collect_data(_Clips(calibration))
+    calibrator.collect_data(_Reader(feeds))
     ranges = calibrator.compute_data()
     _leave_out_what_relu_drops(model.graph, ranges)
     return ranges
@@ -185,13 +201,13 @@ def _leave_out_what_relu_drops(graph: Any, ranges: Any) -> None:
             ranges[name] = TensorData(lowest=least, highest=largest)
 
 
-class _Clips:
-    """One clip after the other, as the library asks for them."""
+class _Reader:
+    """One run's inputs after the other, as the library asks for them."""
 
-    def __init__(self, calibration: NDArray[np.float32]) -> None:
-        self._feeds = ({"pcm": clip[None]} for clip in calibration)
+    def __init__(self, feeds: Iterator[Arrays]) -> None:
+        self._feeds = feeds
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> Arrays | None:
         return next(self._feeds, None)
 
 

@@ -122,8 +122,11 @@ def test_a_backend_lists_its_engines_the_usual_one_first(name):
 def test_a_streaming_form_states_its_law_and_is_known_to_the_manifest(name):
     assert name in STREAMING_FORMS
     form = load(runtime.forms, name)
+    assert parameters(form.start) == ["model"]
+    assert parameters(form.ask) == ["model", "pcm"]
+    assert parameters(form.num_answers) == ["shape", "streaming"]
     assert parameters(form.offline) == ["ask", "waveform", "streaming"]
-    assert parameters(form.sees_all) == ["num_samples", "streaming"]
+    assert parameters(form.in_stream) == ["num_samples", "streaming"]
 
 
 def test_every_form_that_a_manifest_may_state_has_its_law():

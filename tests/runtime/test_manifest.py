@@ -170,7 +170,7 @@ def test_a_key_given_twice_is_refused(manifest_raw: dict[str, Any]) -> None:
         (("files", "MODEL.onnx"), "0" * 64, "case does not count"),
         (("files", "nul.txt"), "0" * 64, "plain file name"),
         (("files", "model.onnx"), "abc", "sha256"),
-        (("files", "model.tflite"), "0" * 64, "one model"),
+        (("files", "model.v2.onnx"), "0" * 64, "each of a format of its own"),
         (("extra",), 1, "unknown key 'extra'"),
         (("digest",), "0" * 64, "changed after it was sealed"),
     ],

@@ -1,0 +1,67 @@
+"""A graph run over clips: at once where it takes a window, step by step where it hands on states.
+
+Which of the two it is, its inputs say: `pcm` alone, or `pcm` of one chunk and the states.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.manifest import Tensor
+
+Arrays = Mapping[str, NDArray[np.float32]]
+"""By the name of an input or output."""
+Run = Callable[[Arrays], Arrays]
+"""A graph: inputs to outputs."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """How a graph is fed."""
+
+    states: tuple[tuple[str, tuple[int, ...]], ...]
+    """Name and shape of each; none: the graph takes a whole clip."""
+    chunk_samples: int
+    """Of a step; 1 where a clip is taken whole."""
+
+    @classmethod
+    def of(cls, inputs: tuple[Tensor, ...]) -> "Face":
+        """Read it from an engine's inputs."""
+        shapes = {tensor.name: tensor.shape for tensor in inputs}
+        pcm = shapes.pop("pcm")
+        states = tuple((name, tuple(map(int, shape))) for name, shape in shapes.items())
+        return cls(states=states, chunk_samples=int(pcm[1]) if states else 1)
+
+    def play(self, run: Run, pcm: NDArray[np.float32]) -> Iterator[tuple[Arrays, Arrays]]:
+        """Every run of the graph over a clip, steps from initial states on.
+
+        Args:
+            run: of an engine.
+            pcm: (batch, samples); for steps the batch is 1, and silence is put before a clip that
+                is no whole number of chunks, so that the last answer is to all of it.
+
+        Yields:
+            what went in and what came out.
+        """
+        if not self.states:
+            feeds = {"pcm": pcm}
+            yield feeds, run(feeds)
+            return
+        states = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.states}
+        for chunk in whole_chunks(pcm, self.chunk_samples).reshape(-1, 1, self.chunk_samples):
+            feeds = {"pcm": chunk, **states}
+            outputs = run(feeds)
+            yield feeds, outputs
+            # An engine may write the next outputs over these.
+            states = {name: np.array(outputs[f"{name}_next"]) for name in states}
+
+    def answers(self, run: Run, pcm: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        """One output of every run over a clip, one after the other: (answers, ...)."""
+        return np.concatenate([np.array(outputs[output]) for _, outputs in self.play(run, pcm)])
+
+
+def whole_chunks(pcm: NDArray[np.float32], chunk_samples: int) -> NDArray[np.float32]:
+    """(batch, samples) with silence before them, so that the end is a chunk's end."""
+    return np.pad(pcm, ((0, 0), (-pcm.shape[1] % chunk_samples, 0)))

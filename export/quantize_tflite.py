@@ -6,22 +6,26 @@ convolutions have one for each output, which both engines have known for long.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backends.tflite import Engine
 from runtime.faults import one_line
 
 from . import ExportError
+from .clips import Arrays, Face
 from .quantize import Precision
-from .targets.tflite import quiet
+from .quiet import quiet
 from .tflite_graph import OPERATORS, layers_of, read
 
 
-class TFLiteQuantizer:
-    """Quantizes any choice of a graph's layers; ranges are learned once. As `quantize.Quantizer`.
+class Quantizer:
+    """Quantizes any choice of a graph's layers; ranges are learned once.
+
+    As `quantize.Quantizer`, with these differences.
 
     `int8-dynamic` keeps activations in float between layers and quantizes what a layer reads when
     it reads it; `int8-static` puts fixed ranges around layers, learned from the clips.
@@ -31,7 +35,7 @@ class TFLiteQuantizer:
         """Prepare.
 
         Args:
-            graph: a float32 model as `targets.tflite` writes it; input `pcm` (1, samples).
+            graph: a float32 model as `targets.tflite` writes it; of windows or of steps.
             precision: one of the 8-bit ones.
             calibration: (clips, samples) in [-1, 1], as the device will hear; of another length
                 than a signature's they are cut or repeated. `int8-dynamic` learns nothing from
@@ -58,7 +62,7 @@ class TFLiteQuantizer:
             names = [layer.name for layer in self.layers]
             with quiet():
                 self._ranges = self._recipes.quantizer(graph, names).calibrate(
-                    _clips(graph, calibration), num_threads=1
+                    _feeds(graph, calibration), num_threads=1
                 )
 
     def quantized(self, names: Collection[str]) -> bytes:
@@ -93,13 +97,14 @@ class _Recipes:
     def __init__(self, precision: Precision) -> None:
         try:
             with quiet():
-                from ai_edge_quantizer import qtyping, quantizer
+                from ai_edge_quantizer import qtyping
+                from ai_edge_quantizer.quantizer import Quantizer as Library
         except ImportError as error:
             raise ExportError(
                 f"8 bits for TFLite need ai-edge-quantizer ({one_line(error)}): "
                 'pip install "otolite[tflite]"'
             ) from error
-        self._make, self._types, self._precision = quantizer.Quantizer, qtyping, precision
+        self._make, self._types, self._precision = Library, qtyping, precision
 
     def quantizer(self, graph: bytes, names: Collection[str]) -> Any:
         """The library's, for these layers alone."""
@@ -123,15 +128,22 @@ class _Recipes:
         return made
 
 
-def _clips(graph: bytes, calibration: NDArray[np.float32]) -> dict[str, Any]:
-    """Feeds for every signature: each has tensors of its own, and wants their ranges."""
-    model = read(graph)
-    found: dict[str, Any] = {}
-    for definition in model.signatureDefs:
-        subgraph = model.subgraphs[definition.subgraphIndex]
-        (entry,) = definition.inputs
-        samples = int(subgraph.tensors[entry.tensorIndex].shape[1])
-        found[definition.signatureKey.decode()] = [
-            {"pcm": np.resize(clip, (1, samples)).astype(np.float32)} for clip in calibration
-        ]
+def _feeds(graph: bytes, calibration: NDArray[np.float32]) -> dict[str, Iterator[Arrays]]:
+    """Feeds for every signature: each has tensors of its own, and wants their ranges.
+
+    A graph of steps learns from every step of each clip, the first ones after silence among them.
+    """
+    engine = Engine(graph)
+    found: dict[str, Iterator[Arrays]] = {}
+    for name, inputs in zip(engine.signatures, engine.faces, strict=True):
+        face = Face.of(inputs)
+        length = calibration.shape[1] if face.states else int(inputs[0].shape[1])
+        clips = (np.resize(clip, (1, length)).astype(np.float32) for clip in calibration)
+        found[name] = _played(face, engine, clips)
     return found
+
+
+def _played(face: Face, engine: Engine, clips: Iterator[NDArray[np.float32]]) -> Iterator[Arrays]:
+    if not face.states:
+        return ({"pcm": clip} for clip in clips)
+    return (dict(feeds) for clip in clips for feeds, _ in face.play(engine.run, clip))

@@ -1,26 +1,28 @@
 """TFLite by litert-torch: fixed shapes, batch 1; further lengths are signatures of one file."""
 
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from runtime.backends.tflite import Engine
 from runtime.faults import one_line
 from runtime.manifest import State
 
 from .. import ExportError
-from ..tflite_graph import MAIN, read, rename
+from ..clips import Run
+from ..layers import Layer
+from ..quantize_tflite import Quantizer
+from ..quiet import quiet
+from ..tflite_graph import MAIN, layers_of, read, rename
 from ..tflite_graph import write as packed
 
+__all__ = ["SUFFIX", "Engine", "Quantizer", "layers", "plain", "with_logits", "write", "write_step"]
+
 SUFFIX = ".tflite"
-_PROGRESS = "LITERT_TORCH_SHOW_PROGRESS"
 
 
 def write(
@@ -70,6 +72,32 @@ def write_step(module: nn.Module, path: Path) -> None:
         feeds[_input(number)] = torch.full(state.shape, state.initial, dtype=dtype)
         names |= {_input(number): state.name, _next(number): f"{state.name}_next"}
     path.write_bytes(_converted(_Named(module, len(states)), module, {MAIN: feeds}, names))
+
+
+def plain(graph: bytes) -> Run:
+    """LiteRT by its own kernels, operator by operator, without XNNPACK's."""
+    return _Plain(graph).run
+
+
+def with_logits(graph: bytes) -> tuple[bytes, None]:
+    """As it is: the logarithms of its posteriors are logits, but for a number a softmax ignores."""
+    return graph, None
+
+
+def layers(graph: bytes) -> tuple[Layer, ...]:
+    """Every layer with weights, in the order of computation."""
+    return layers_of(read(graph))
+
+
+class _Plain(Engine):
+    @classmethod
+    def _interpreter_class(cls) -> Any:
+        from ai_edge_litert.interpreter import OpResolverType
+
+        return functools.partial(
+            super()._interpreter_class(),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
 
 
 _OUTPUT = "answer"
@@ -130,34 +158,3 @@ def _converted(
     model: Any = read(graph)
     rename(model, module, names)
     return packed(model)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what the libraries print, and leave logging and environment as they were.
-
-    The converter's C++ writes to the process' standard error, which goes nowhere meanwhile; what
-    it cannot do arrives as an exception.
-    """
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    progress = os.environ.get(_PROGRESS)
-    os.environ[_PROGRESS] = "n"
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            root.setLevel(logging.CRITICAL)
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-        root.setLevel(level)
-        root.handlers[:] = handlers
-        if progress is None:
-            del os.environ[_PROGRESS]
-        else:
-            os.environ[_PROGRESS] = progress

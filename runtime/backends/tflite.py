@@ -55,6 +55,8 @@ class Engine:
                 f"{self._PACKAGE}, or export again."
             ) from error
         self.faces = tuple(_tensors(inputs) for inputs, _ in details)
+        self.signatures = tuple(item.name for item in signatures)
+        """Names of `faces` in the file."""
         self.inputs = self.faces[0]
         self.outputs = _tensors(details[0][1])
         self._runners = dict(zip(self.faces, runners, strict=True))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from train.finetune import KeywordsRecipe
 
     from .distill.stages import DistillRecipe
-    from .exporting import Int8Flags
+    from .exporting import GraphFlags, Int8Flags
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
@@ -170,16 +170,21 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     }
 
 
-def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str, Any]:
+def exporting(
+    run: Path, out: Path, int8: "Int8Flags | None" = None, graphs: "GraphFlags | None" = None
+) -> dict[str, Any]:
     """What a bundle would be made of, and whether its place is free.
 
     Raises:
         CompressError: no finished run of compress finetune, or a place that must not be replaced.
         TrainError: the calibration corpus cannot be used.
     """
-    from .exporting import check_place, finished
+    from train.models.frontend import SAMPLE_RATE
+
+    from .exporting import GraphFlags, check_place, finished
 
     recipe, _, scores = finished(run)
+    graphs = graphs or GraphFlags()
     replaced = check_place(out)
     stored: dict[str, Any] = {"precision": "float32"}
     if int8 is not None:
@@ -195,6 +200,10 @@ def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str
     return {
         "labels": scores["labels"],
         "window_ms": round(1000 * recipe.window_seconds),
+        "formats": list(graphs.formats),
+        "further_lengths_ms": [
+            round(1000 * length / SAMPLE_RATE) for length in graphs.lengths(recipe.window_samples)
+        ],
         **stored,
         "bundle": str(out),
         "replaces_a_bundle": replaced,

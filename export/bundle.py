@@ -64,9 +64,9 @@ def export_keywords(
         lengths: samples that graphs of fixed shapes take beside the window's; sliding window only.
 
     Raises:
-        ExportError: no such format, its tools are not installed, a stream of it would differ from the trained form, the graph differs from the
-            trained model, or in 8 bits is no longer the model, or the bundle run in one of the ways
-            of `matrix` is not.
+        ExportError: no such format, its tools are not installed, a stream of it would differ from
+            the trained form, the graph differs from the trained model, or in 8 bits is no longer
+            the model, or the bundle run in one of the ways of `matrix` is not.
         BundleFault: labels, window or decision break a rule of the format.
         OSError: the disk is full; nothing is left behind.
     """

@@ -76,8 +76,12 @@ class Windows:
 
     def write(self, target: Target, path: Path) -> None:
         """Any batch and length where the format can; the window's and `lengths` everywhere."""
-        further = {"lengths": self._lengths} if self._lengths else {}
-        target.write(self.module, path, window_samples=self._window_samples, **further)
+        if self._lengths:
+            target.write(
+                self.module, path, window_samples=self._window_samples, lengths=self._lengths
+            )
+        else:
+            target.write(self.module, path, window_samples=self._window_samples)
 
     def answers(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """(batch, samples) to (batch, labels)."""

@@ -145,7 +145,7 @@ class Judge:
         self._target = target
         windows = evidence.windows
         faces = target.Engine(graph).faces
-        self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {"windows": windows}
+        self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {"windows": list(windows)}
         odd = odd_windows(windows, faces)
         if odd:
             self._recordings["odd lengths"] = odd

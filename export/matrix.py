@@ -62,8 +62,9 @@ def int8_cases(
 ) -> tuple[Offline, ...]:
     """Real audio that the gate has judged, one by one: a batch would share a dynamic range.
 
-    Of the lengths that an engine with these faces takes, as the gate chose them. A posterior may lie as far from torch's as the gate found over all of it, and a step in 8 bits
-    more: the gate reads the logits too, and an engine may fuse the two graphs otherwise.
+    Of the lengths that an engine with these faces takes, as the gate chose them. A posterior may
+    lie as far from torch's as the gate found over all of it, and a step in 8 bits more: the gate
+    reads the logits too, and an engine may fuse the two graphs otherwise.
     """
     comparison = accepted.comparison
     windows = evidence.windows

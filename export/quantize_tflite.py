@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from runtime.backends.tflite import Engine
 from runtime.faults import one_line
+from runtime.manifest import Tensor
 
 from . import ExportError
 from .clips import Arrays, Face
@@ -61,8 +62,11 @@ class Quantizer:
         if precision is Precision.INT8_STATIC:
             names = [layer.name for layer in self.layers]
             with quiet():
+                engine = Engine(graph)
+                signatures = zip(engine.signatures, engine.faces, strict=True)
                 self._ranges = self._recipes.quantizer(graph, names).calibrate(
-                    _feeds(graph, calibration), num_threads=1
+                    {name: _Feeds(engine, inputs, calibration) for name, inputs in signatures},
+                    num_threads=1,
                 )
 
     def quantized(self, names: Collection[str]) -> bytes:
@@ -128,22 +132,26 @@ class _Recipes:
         return made
 
 
-def _feeds(graph: bytes, calibration: NDArray[np.float32]) -> dict[str, Iterator[Arrays]]:
-    """Feeds for every signature: each has tensors of its own, and wants their ranges.
+class _Feeds:
+    """What a signature is fed over the clips, made anew each time: the library asks twice.
 
     A graph of steps learns from every step of each clip, the first ones after silence among them.
     """
-    engine = Engine(graph)
-    found: dict[str, Iterator[Arrays]] = {}
-    for name, inputs in zip(engine.signatures, engine.faces, strict=True):
-        face = Face.of(inputs)
-        length = calibration.shape[1] if face.states else int(inputs[0].shape[1])
-        clips = (np.resize(clip, (1, length)).astype(np.float32) for clip in calibration)
-        found[name] = _played(face, engine, clips)
-    return found
 
+    def __init__(
+        self, engine: Engine, inputs: tuple[Tensor, ...], calibration: NDArray[np.float32]
+    ) -> None:
+        self._engine, self._calibration = engine, calibration
+        self._face = Face.of(inputs)
+        self._samples = calibration.shape[1]
+        if not self._face.states:
+            ((_, self._samples),) = (tensor.shape for tensor in inputs)
 
-def _played(face: Face, engine: Engine, clips: Iterator[NDArray[np.float32]]) -> Iterator[Arrays]:
-    if not face.states:
-        return ({"pcm": clip} for clip in clips)
-    return (dict(feeds) for clip in clips for feeds, _ in face.play(engine.run, clip))
+    def __iter__(self) -> Iterator[Arrays]:
+        for clip in self._calibration:
+            recording = np.resize(clip, (1, self._samples)).astype(np.float32)
+            if not self._face.states:
+                yield {"pcm": recording}
+                continue
+            for feeds, _ in self._face.play(self._engine.run, recording):
+                yield feeds

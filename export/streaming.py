@@ -85,7 +85,8 @@ class Step:
     def trained(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Whole recordings (batch, samples) to (batch, answers, labels)."""
         with torch.inference_mode():
-            return _step(self.module).answers(torch.from_numpy(pcm)).numpy()
+            answers: NDArray[np.float32] = _step(self.module).answers(torch.from_numpy(pcm)).numpy()
+        return answers
 
     def streamed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Step by step from the initial states: (1, samples) to (answers, labels)."""

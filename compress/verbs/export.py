@@ -19,6 +19,13 @@ EXAMPLE = (
 )
 
 
+class Format(StrEnum):
+    """`export.targets`' files, which --help lists without importing them."""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+
+
 class Precision(StrEnum):
     """`export.quantize.Precision`'s values, which --help lists without importing it."""
 
@@ -42,6 +49,22 @@ def export(
         int, typer.Option(min=0, help="No event for this long after one, in ms.")
     ] = 500,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "not stated",
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            help="Graph to write; repeatable, and a device runs the first that it has an engine "
+            "for. tflite needs the extra 'tflite'.  [default: onnx]",
+        ),
+    ] = None,
+    length: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="tflite: further length that the graph takes at once, beside its window; "
+            "repeatable, and weights are stored once.",
+        ),
+    ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -91,12 +114,17 @@ def export(
         "seed": seed,
     }
     int8 = _int8(precision, {key: value for key, value in given.items() if value is not None})
+    from ..exporting import DecisionFlags, GraphFlags, export_run
+
+    graphs = GraphFlags(
+        formats=tuple(dict.fromkeys(name.value for name in formats or (Format.ONNX,))),
+        lengths_s=tuple(length or ()),
+    )
     if dry_run:
         from ..planning import exporting
 
-        show(exporting(run, out, int8), as_json)
+        show(exporting(run, out, int8, graphs), as_json)
         return
-    from ..exporting import DecisionFlags, export_run
 
     flags = DecisionFlags(
         threshold=threshold,
@@ -105,7 +133,9 @@ def export(
         patience=patience,
         refractory_ms=refractory_ms,
     )
-    manifest = export_run(run, out, name=name, flags=flags, licence=licence, int8=int8)
+    manifest = export_run(
+        run, out, name=name, flags=flags, licence=licence, int8=int8, graphs=graphs
+    )
     show({"bundle": str(out), **manifest.measured}, as_json)
 
 

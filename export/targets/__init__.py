@@ -18,7 +18,6 @@ from ..clips import Run
 from ..layers import Layer
 from ..quantize import Precision
 
-
 DEFAULT_FORMAT = "onnx"
 """What an export writes unless another is named."""
 
@@ -40,7 +39,7 @@ class Target(Protocol):
     SUFFIX: str
     """Of a graph's file, the dot included."""
 
-    def Engine(self, model: bytes) -> Engine:  # noqa: N802 a class, where it is
+    def Engine(self, model: bytes, *, threads: int = 1) -> Engine:  # noqa: N802 a class, where it is
         """The engine that runs this format first."""
 
     def write(

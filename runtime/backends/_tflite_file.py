@@ -238,4 +238,5 @@ def _below(what: str, number: int, count: int) -> None:
 
 def _builtin(code: dict[str, Any]) -> int:
     """Newer files count in 32 bits, older ones in 8: the larger is meant."""
-    return max(code["old_code"], code["code"])
+    number: int = max(code["old_code"], code["code"])
+    return number

@@ -61,13 +61,10 @@ class Quantizer:
         self._ranges: Any = None
         if precision is Precision.INT8_STATIC:
             names = [layer.name for layer in self.layers]
-            with quiet():
-                engine = Engine(graph)
-                signatures = zip(engine.signatures, engine.faces, strict=True)
-                self._ranges = self._recipes.quantizer(graph, names).calibrate(
-                    {name: _Feeds(engine, inputs, calibration) for name, inputs in signatures},
-                    num_threads=1,
-                )
+            engine = Engine(graph)
+            signatures = zip(engine.signatures, engine.faces, strict=True)
+            feeds = {name: _Feeds(engine, inputs, calibration) for name, inputs in signatures}
+            self._ranges = self._recipes.ranges(graph, names, feeds)
 
     def quantized(self, names: Collection[str]) -> bytes:
         """The graph with these layers in 8 bits and all else as it was.
@@ -130,6 +127,22 @@ class _Recipes:
                     weight_granularity=granularity,
                 )
         return made
+
+    def ranges(self, graph: bytes, names: Collection[str], feeds: dict[str, "_Feeds"]) -> Any:
+        """Least and largest value of every tensor around these layers, over all that is fed.
+
+        The library's own way is a moving average of them, which clips what is rare and loud.
+        """
+        from ai_edge_quantizer.calibrator import Calibrator
+        from ai_edge_quantizer.recipe_manager import RecipeManager
+        from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+        with quiet():
+            recipe = RecipeManager()
+            recipe.load_quantization_recipe(self.quantizer(graph, names).get_quantization_recipe())
+            calibrator = Calibrator(bytearray(graph), num_threads=1, qsv_update_func=min_max_update)
+            calibrator.calibrate(feeds, recipe)
+        return calibrator.get_model_qsvs()
 
 
 class _Feeds:

@@ -4,6 +4,7 @@ import errno
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from export.targets import onnx as onnx_target
 from export.verify import TOLERANCE, largest_difference, odd_lengths, probe
 from runtime.backends.onnx import Engine
 from runtime.bundle import read_bundle
-from runtime.manifest import Decision, Streaming
+from runtime.manifest import Decision, Streaming, Tensor
 from train.models.ds_cnn import DsCnn, DsCnnConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
@@ -276,9 +277,12 @@ def test_a_graph_that_differs_is_refused_and_nothing_is_written(
 
 
 def test_a_graph_that_gives_no_number_is_refused(baseline, monkeypatch):
+    face = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
     monkeypatch.setattr(
         "export.verify.Engine",
-        lambda graph: type("Nan", (), {"run": lambda self, feeds: {"posteriors": np.nan}})(),
+        lambda graph: SimpleNamespace(
+            run=lambda feeds: {"posteriors": np.full((1, 3), np.nan)}, inputs=face, faces=(face,)
+        ),
     )
     with pytest.raises(ExportError, match="by nan"):
         largest_difference(Posteriors(baseline), b"", [WINDOW])

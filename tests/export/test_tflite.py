@@ -149,7 +149,7 @@ def test_further_lengths_are_signatures_that_share_weights(graphs, tmp_path):
 
 
 def test_layers_are_called_as_in_the_checkpoint(graphs):
-    module, graph = graphs("ds_cnn")
+    graph = graphs("ds_cnn")[1]
     named = [layer.name for layer in layers_of(read(graph))]
     assert named == [
         "body.frontend", "body.frontend_2", "body.stem.0", "body.blocks.0.0", "body.blocks.0.3",
@@ -197,15 +197,14 @@ def test_what_cannot_be_converted_is_refused_in_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("package", ["litert_torch", "ai_edge_quantizer"])
-def test_a_missing_package_names_the_extra(package, graphs, monkeypatch, tmp_path):
+def test_a_missing_package_names_the_extra(graphs, monkeypatch, tmp_path):
     graph = graphs("ds_cnn")[1]
-    monkeypatch.setitem(sys.modules, package, None)
+    for package in ("litert_torch", "ai_edge_quantizer"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ExportError, match=r'pip install "otolite\[tflite\]"'):
-        if package == "litert_torch":
-            tflite.write(Tiny().eval(), tmp_path / "m.tflite", window_samples=WINDOW)
-        else:
-            tflite.Quantizer(graph, Precision.INT8_DYNAMIC, clips(2, 0))
+        tflite.write(Tiny().eval(), tmp_path / "m.tflite", window_samples=WINDOW)
+    with pytest.raises(ExportError, match=r'pip install "otolite\[tflite\]"'):
+        tflite.Quantizer(graph, Precision.INT8_DYNAMIC, clips(2, 0))
 
 
 def asked(precision, **changes):

@@ -72,7 +72,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[Precision, Path]:
 
 
 def test_tflite_runtime_runs_a_bundle_in_float_and_in_8_bits(
-    wheel: Path,  # noqa: F811
+    wheel: Path,
     bundles: dict[Precision, Path],
     tmp_path: Path,
 ) -> None:

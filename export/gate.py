@@ -12,7 +12,7 @@ from . import ExportError
 from .clips import Face, takes
 from .layers import matching
 from .quantize import Precision
-from .targets import Quantizer, Target, onnx
+from .targets import LayerQuantizer, Target, onnx
 from .verify import kernel_difference, odd_lengths
 
 SNR_CEILING_DB = 100.0
@@ -175,7 +175,7 @@ class Judge:
             float32_accuracy=_accuracy(self._float32["windows"], wanted),
         )
 
-    def sensitivity(self, quantizer: Quantizer, names: Collection[str]) -> dict[str, float]:
+    def sensitivity(self, quantizer: LayerQuantizer, names: Collection[str]) -> dict[str, float]:
         """For each layer, the SNR in dB of the graph with this layer alone in 8 bits.
 
         One in 8 bits rather than one in float: errors of layers add up nearly as powers, and
@@ -235,7 +235,7 @@ def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(10.0 * np.log10(max(power, np.finfo(np.float64).tiny) / error))
 
 
-def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quantization) -> str:
+def _way_out(judge: Judge, quantizer: LayerQuantizer, names: list[str], asked: Quantization) -> str:
     """Few of the worst layers to leave out, tried and found to pass.
 
     The fewest, if leaving out one more never breaks a limit that was kept.

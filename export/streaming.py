@@ -97,7 +97,8 @@ class Step:
                 chunk = torch.from_numpy(pcm[:, start : start + self.chunk_samples])
                 posteriors, *states = self.module(chunk, *states)
                 rows.append(posteriors)
-        return torch.cat(rows).numpy()
+        heard: NDArray[np.float32] = torch.cat(rows).numpy()
+        return heard
 
     def recordings(self, seed: int) -> tuple[NDArray[np.float32], ...]:
         """A chunk, a few, two windows and more, and the same after silence."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from runtime.stream import Engine
+from runtime.stream import Engine as RuntimeEngine
 
 from .. import ExportError
 from ..clips import Run
@@ -22,7 +22,7 @@ DEFAULT_FORMAT = "onnx"
 """What an export writes unless another is named."""
 
 
-class Quantizer(Protocol):
+class LayerQuantizer(Protocol):
     """Makes a graph's layers 8 bits wide, any choice of them."""
 
     @property
@@ -39,7 +39,7 @@ class Target(Protocol):
     SUFFIX: str
     """Of a graph's file, the dot included."""
 
-    def Engine(self, model: bytes, *, threads: int = 1) -> Engine:  # noqa: N802 a class, where it is
+    def Engine(self, model: bytes, *, threads: int = 1) -> RuntimeEngine:  # noqa: N802 a class, where it is
         """The engine that runs this format first."""
 
     def write(
@@ -71,7 +71,7 @@ class Target(Protocol):
 
     def Quantizer(  # noqa: N802 a class, where it is
         self, graph: bytes, precision: Precision, calibration: NDArray[np.float32]
-    ) -> Quantizer:
+    ) -> LayerQuantizer:
         """Prepares to quantize; raises ExportError where nothing can be."""
 
 

@@ -80,7 +80,8 @@ class Step:
 
     def answers(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """The trained form's to a recording (1, samples): (answers, labels)."""
-        return self.trained(pcm)[0]
+        answers: NDArray[np.float32] = self.trained(pcm)[0]
+        return answers
 
     def trained(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Whole recordings (batch, samples) to (batch, answers, labels)."""
@@ -97,8 +98,7 @@ class Step:
                 chunk = torch.from_numpy(pcm[:, start : start + self.chunk_samples])
                 posteriors, *states = self.module(chunk, *states)
                 rows.append(posteriors)
-        heard: NDArray[np.float32] = torch.cat(rows).numpy()
-        return heard
+        return torch.cat(rows).numpy()
 
     def recordings(self, seed: int) -> tuple[NDArray[np.float32], ...]:
         """A chunk, a few, two windows and more, and the same after silence."""

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -39,7 +39,8 @@ class Target(Protocol):
     SUFFIX: str
     """Of a graph's file, the dot included."""
 
-    def Engine(self, model: bytes, *, threads: int = 1) -> RuntimeEngine:  # noqa: N802 a class, where it is
+    @property
+    def Engine(self) -> Callable[[bytes], RuntimeEngine]:  # noqa: N802 a class, where it is
         """The engine that runs this format first."""
 
     def write(

@@ -9,7 +9,8 @@ from typing import Any
 from export.bundle import export_keywords
 from export.gate import Limits, Quantization
 from export.quantize import Precision
-from runtime.manifest import MANIFEST_FILE, Decision, Manifest
+from export.targets import DEFAULT_FORMAT
+from runtime.manifest import MANIFEST_FILE, MAX_WINDOW_SAMPLES, Decision, Manifest
 from train import RecipeError
 from train.finetune import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
@@ -33,6 +34,36 @@ class DecisionFlags:
     """Answers in a row that must agree."""
     refractory_ms: int = 500
     """No event for this long after one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFlags:
+    """Which graphs a bundle holds, as people say it."""
+
+    formats: tuple[str, ...] = (DEFAULT_FORMAT,)
+    """Files of export/targets."""
+    lengths_s: tuple[float, ...] = ()
+    """Seconds that a graph of fixed shapes takes beside its window."""
+
+    def lengths(self, window_samples: int) -> tuple[int, ...]:
+        """In samples, the window's own left out.
+
+        Raises:
+            CompressError: a length that no graph could take.
+        """
+        found = {round(length * SAMPLE_RATE) for length in self.lengths_s} - {window_samples}
+        for length in found:
+            if not 1 <= length <= MAX_WINDOW_SAMPLES:
+                raise CompressError(
+                    f"--length must give 1 to {MAX_WINDOW_SAMPLES:,} samples at {SAMPLE_RATE} a "
+                    f"second, got {length:,}"
+                )
+        if found and self.formats == (DEFAULT_FORMAT,):
+            raise CompressError(
+                f"--length is for graphs of fixed shapes, and {DEFAULT_FORMAT} takes any length; "
+                "add --format tflite or leave it out"
+            )
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +95,7 @@ def export_run(
     form: FormFlags,
     licence: str,
     int8: Int8Flags | None = None,
+    graphs: GraphFlags = GraphFlags(),
 ) -> Manifest:
     """Export the model of a fine-tuning run.
 
@@ -77,6 +109,7 @@ def export_run(
         form: in which it streams.
         licence: of the training data.
         int8: how to store weights in 8 bits; None: float32.
+        graphs: in which formats, and for which lengths.
 
     Raises:
         CompressError: the folder holds no finished fine-tuning run, `out` is something else than a
@@ -110,6 +143,8 @@ def export_run(
         provenance={"licence_of_training_data": licence, **run},
         measured=measured,
         quantization=quantization,
+        formats=graphs.formats,
+        lengths=graphs.lengths(recipe.window_samples),
     )
 
 

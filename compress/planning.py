@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from train.finetune import KeywordsRecipe
 
     from .distill.stages import DistillRecipe
-    from .exporting import Int8Flags
+    from .exporting import GraphFlags, Int8Flags
     from .forms import FormFlags
 
 _PACKAGES = {
@@ -172,7 +172,11 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
 
 
 def exporting(
-    run: Path, out: Path, form: "FormFlags", int8: "Int8Flags | None" = None
+    run: Path,
+    out: Path,
+    form: "FormFlags",
+    int8: "Int8Flags | None" = None,
+    graphs: "GraphFlags | None" = None,
 ) -> dict[str, Any]:
     """What a bundle would be made of, and whether its place is free.
 
@@ -184,11 +188,12 @@ def exporting(
     from train.models.frontend import SAMPLE_RATE
     from train.tasks.keywords import load_keywords
 
-    from .exporting import check_place, finished
+    from .exporting import GraphFlags, check_place, finished
     from .forms import in_form
 
     recipe, _, scores = finished(run)
     _, streaming = in_form(load_keywords(run / "model"), recipe, form)
+    graphs = graphs or GraphFlags()
     replaced = check_place(out)
     stored: dict[str, Any] = {"precision": "float32"}
     if int8 is not None:
@@ -206,6 +211,11 @@ def exporting(
         "form": streaming.form,
         "window_ms": round(1000 * streaming.window_samples / SAMPLE_RATE),
         "hop_ms": round(1000 * streaming.hop_samples / SAMPLE_RATE),
+        "formats": list(graphs.formats),
+        "further_lengths_ms": [
+            round(1000 * length / SAMPLE_RATE)
+            for length in graphs.lengths(streaming.window_samples)
+        ],
         **stored,
         "bundle": str(out),
         "replaces_a_bundle": replaced,

@@ -3,7 +3,7 @@
 Which of the two it is, its inputs say: `pcm` alone, or `pcm` of one chunk and the states.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,23 @@ class Face:
     def answers(self, run: Run, pcm: NDArray[np.float32], output: str) -> NDArray[np.float32]:
         """One output of every run over a clip, one after the other: (answers, ...)."""
         return np.concatenate([np.array(outputs[output]) for _, outputs in self.play(run, pcm)])
+
+
+def takes(faces: Iterable[tuple[Tensor, ...]], shape: tuple[int, ...]) -> bool:
+    """Whether an engine with these faces runs over a recording of this shape.
+
+    Args:
+        faces: every choice of inputs that it takes.
+        shape: (batch, samples); steps go over any number of samples, one recording at a time.
+    """
+    for inputs in faces:
+        batch, samples = next(tensor.shape for tensor in inputs if tensor.name == "pcm")
+        whole = len(inputs) == 1
+        if (isinstance(batch, str) or batch == shape[0]) and (
+            not whole or isinstance(samples, str) or samples == shape[1]
+        ):
+            return True
+    return False
 
 
 def whole_chunks(pcm: NDArray[np.float32], chunk_samples: int) -> NDArray[np.float32]:

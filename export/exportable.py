@@ -1,8 +1,8 @@
 """The form in which a dense model leaves the lab: PCM in, posteriors or features out."""
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from runtime.manifest import State
 
+from .targets import Target
 from .verify import odd_lengths, probe
 
 
@@ -27,7 +28,7 @@ class Exportable(Protocol):
     def states(self) -> tuple[State, ...]:
         """What a graph of it hands from run to run."""
 
-    def write(self, target: ModuleType, path: Path) -> None:
+    def write(self, target: Target, path: Path) -> None:
         """Write the graph in a format.
 
         Args:
@@ -58,20 +59,29 @@ class Exportable(Protocol):
 class Windows:
     """A classifier that is run anew on every window."""
 
-    def __init__(self, classifier: nn.Module, window_samples: int) -> None:
+    def __init__(
+        self, classifier: nn.Module, window_samples: int, lengths: Collection[int] = ()
+    ) -> None:
         """Copy and prepare.
 
         Args:
             classifier: as `Posteriors` takes it.
-            window_samples: of the stream's windows; other lengths work too.
+            window_samples: of the stream's windows; other lengths work too where a format can.
+            lengths: more of them that every graph must take.
         """
         self.module: nn.Module = Posteriors(classifier)
+        self._lengths = tuple(sorted(set(lengths) - {window_samples}))
         self.states: tuple[State, ...] = ()
         self._window_samples = window_samples
 
-    def write(self, target: ModuleType, path: Path) -> None:
-        """Any batch, any length."""
-        target.write(self.module, path, window_samples=self._window_samples)
+    def write(self, target: Target, path: Path) -> None:
+        """Any batch and length where the format can; the window's and `lengths` everywhere."""
+        if self._lengths:
+            target.write(
+                self.module, path, window_samples=self._window_samples, lengths=self._lengths
+            )
+        else:
+            target.write(self.module, path, window_samples=self._window_samples)
 
     def answers(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """(batch, samples) to (batch, labels)."""
@@ -80,11 +90,12 @@ class Windows:
         return answers
 
     def recordings(self, seed: int) -> tuple[NDArray[np.float32], ...]:
-        """Odd lengths, alone and in twos."""
-        return tuple(
+        """Odd lengths, alone and in twos, and all that were asked for."""
+        odd = [
             probe(length, batch=1 + number % 2, seed=seed)
             for number, length in enumerate(odd_lengths(self._window_samples))
-        )
+        ]
+        return (*odd, *(probe(length, batch=1, seed=seed) for length in self._lengths))
 
     def fitting(self, clip: NDArray[np.float32]) -> NDArray[np.float32]:
         """As it is."""

@@ -2,18 +2,17 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from runtime.backends.onnx import Engine
+from runtime.manifest import Tensor
 
 from . import ExportError
-from .clips import Face, long_streams, spread
-from .layers import layers_of, matching
-from .quantize import Precision, Quantizer
+from .clips import Face, long_streams, spread, takes
+from .layers import matching
+from .quantize import Precision
+from .targets import LayerQuantizer, Target, onnx
 from .verify import kernel_difference, odd_lengths
 
 SNR_CEILING_DB = 100.0
@@ -78,11 +77,11 @@ class Comparison:
 
     snr_db: float
     """Of the logits."""
-    odd_lengths_snr_db: float
-    """The same over lengths that nobody rounds to."""
+    odd_lengths_snr_db: float | None
+    """The same over lengths that nobody rounds to; None for a graph of one length."""
     largest_difference: float
     """Of a posterior."""
-    odd_lengths_largest_difference: float
+    odd_lengths_largest_difference: float | None
     """The same over those lengths."""
     streams_snr_db: float | None = None
     """Of steps alone: of the logits over streams of 10 s, whose states go round many times."""
@@ -132,42 +131,50 @@ class Accepted:
 class Judge:
     """Compares graphs with the float one, whose answers are computed once."""
 
-    def __init__(self, graph: bytes, evidence: Evidence) -> None:
+    def __init__(self, graph: bytes, evidence: Evidence, target: Target = onnx) -> None:
         """Run the float graph.
 
         Args:
             graph: of windows or of steps; a softmax makes its `posteriors`.
+            target: of the graph's format.
             evidence: its windows are run one by one, as on a device: `int8-dynamic` scales by the
                 loudest of a batch, and a batch would hide what single windows meet.
         """
         self._evidence = evidence
+        self._target = target
         windows = evidence.windows
-        self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {
-            "windows": list(windows),
-            "odd lengths": odd_windows(windows),
-        }
-        if has_states(graph):
+        faces = target.Engine(graph).faces
+        self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {"windows": list(windows)}
+        odd = odd_windows(windows, faces)
+        if odd:
+            self._recordings["odd lengths"] = odd
+        if len(faces[0]) > 1:
             self._recordings["streams"] = long_streams(windows)
-        self._float32 = {name: _answers(graph, some) for name, some in self._recordings.items()}
+        self._float32 = self._all_answers(graph)
+
+    def _all_answers(self, graph: bytes) -> "dict[str, _Answers]":
+        return {
+            name: _answers(graph, some, self._target) for name, some in self._recordings.items()
+        }
 
     def compare(self, graph: bytes) -> Comparison:
         """Over all windows, and what else there is to compare on."""
-        int8 = {name: _answers(graph, some) for name, some in self._recordings.items()}
+        int8 = self._all_answers(graph)
         ratios = {name: self._float32[name].snr_db(int8[name]) for name in int8}
         gaps = {name: self._float32[name].largest_difference(int8[name]) for name in int8}
         wanted = self._evidence.wanted
         return Comparison(
             snr_db=ratios["windows"],
-            odd_lengths_snr_db=ratios["odd lengths"],
+            odd_lengths_snr_db=ratios.get("odd lengths"),
             streams_snr_db=ratios.get("streams"),
             largest_difference=gaps["windows"],
-            odd_lengths_largest_difference=gaps["odd lengths"],
+            odd_lengths_largest_difference=gaps.get("odd lengths"),
             streams_largest_difference=gaps.get("streams"),
             accuracy=_accuracy(int8["windows"], wanted),
             float32_accuracy=_accuracy(self._float32["windows"], wanted),
         )
 
-    def sensitivity(self, quantizer: Quantizer, names: Collection[str]) -> dict[str, float]:
+    def sensitivity(self, quantizer: LayerQuantizer, names: Collection[str]) -> dict[str, float]:
         """For each layer, the SNR in dB of the graph with this layer alone in 8 bits.
 
         One in 8 bits rather than one in float: errors of layers add up nearly as powers, and
@@ -177,35 +184,38 @@ class Judge:
         some = spread(windows, _SENSITIVITY_WINDOWS)
         float32 = self._float32["windows"].of(some)
         return {
-            layer.name: float32.snr_db(_answers(quantizer.quantized([layer.name]), windows[some]))
+            layer.name: float32.snr_db(
+                _answers(quantizer.quantized([layer.name]), windows[some], self._target)
+            )
             for layer in quantizer.layers
             if layer.name in names
         }
 
 
-def quantize(graph: bytes, asked: Quantization) -> Accepted:
+def quantize(graph: bytes, asked: Quantization, target: Target = onnx) -> Accepted:
     """Quantize, and let through only what is still the model.
 
     Args:
         graph: the float one.
         asked: precision, audio, limits.
+        target: of the graph's format.
 
     Raises:
         ExportError: nothing can be quantized, a name fits no layer, or the result breaks a limit;
             the message then names the layers without which it would not.
     """
-    quantizer = Quantizer(graph, asked.precision, asked.evidence.calibration)
-    kept = matching(layers_of(onnx.load_from_string(graph).graph), asked.keep_float)
+    quantizer = target.Quantizer(graph, asked.precision, asked.evidence.calibration)
+    kept = matching(target.layers(graph), asked.keep_float)
     names = [layer.name for layer in quantizer.layers if layer.name not in kept]
     quantized = quantizer.quantized(names)
-    judge = Judge(graph, asked.evidence)
+    judge = Judge(graph, asked.evidence, target)
     comparison = judge.compare(quantized)
     faults = comparison.faults(asked.limits)
     if faults:
         way_out = _way_out(judge, quantizer, names, asked)
         raise ExportError(f"{asked.precision} was not written: {'; '.join(faults)}. {way_out}")
     windows = asked.evidence.windows
-    moved = kernel_difference(quantized, windows[spread(windows, _KERNEL_WINDOWS)])
+    moved = kernel_difference(quantized, windows[spread(windows, _KERNEL_WINDOWS)], target)
     return Accepted(
         graph=quantized,
         comparison=comparison,
@@ -224,7 +234,7 @@ def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(10.0 * np.log10(max(power, np.finfo(np.float64).tiny) / error))
 
 
-def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quantization) -> str:
+def _way_out(judge: Judge, quantizer: LayerQuantizer, names: list[str], asked: Quantization) -> str:
     """Few of the worst layers to leave out, tried and found to pass.
 
     The fewest, if leaving out one more never breaks a limit that was kept.
@@ -252,18 +262,27 @@ def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quanti
     return f"It passes with: {left_out} (alone in 8 bits: {told})"
 
 
-def odd_windows(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Some of the windows, repeated or cut to each of the lengths that nobody rounds to."""
+def odd_windows(
+    windows: NDArray[np.float32], faces: Sequence[tuple[Tensor, ...]]
+) -> list[NDArray[np.float32]]:
+    """Some of the windows, repeated or cut to other lengths.
+
+    Args:
+        windows: (clips, samples).
+        faces: of the engine. Lengths are those that nobody rounds to, as far as it takes them; of
+            a graph of fixed ones all its others, if it has any.
+    """
+    usual = windows.shape[1]
+    lengths = [length for length in odd_lengths(usual) if takes(faces, (1, length))]
+    if lengths == [usual]:
+        lengths = []
+    for inputs in faces[1:]:
+        lengths += [int(tensor.shape[1]) for tensor in inputs if tensor.name == "pcm"]
     return [
         np.resize(window, length)
-        for length in odd_lengths(windows.shape[1])
+        for length in lengths
         for window in windows[spread(windows, _ODD_WINDOWS)]
     ]
-
-
-def has_states(graph: bytes) -> bool:
-    """A graph of steps, not of windows."""
-    return bool(Face.of(Engine(graph).inputs).states)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,28 +311,21 @@ class _Answers:
         return float(np.abs(gaps).max())
 
 
-def _answers(graph: bytes, recordings: Iterable[NDArray[np.float32]]) -> _Answers:
-    probed, logits_name = _with_logits(graph)
-    engine = Engine(probed)
+def _answers(graph: bytes, recordings: Iterable[NDArray[np.float32]], target: Target) -> _Answers:
+    probed, logits_name = target.with_logits(graph)
+    engine = target.Engine(probed)
     face = Face.of(engine.inputs)
     answers = _Answers([], [])
     for recording in recordings:
         runs = [outputs for _, outputs in face.play(engine.run, recording[None])]
-        logits = np.concatenate([outputs[logits_name] for outputs in runs])
-        answers.posteriors.append(np.concatenate([outputs["posteriors"] for outputs in runs]))
+        posteriors = np.concatenate([outputs["posteriors"] for outputs in runs])
+        if logits_name is None:
+            logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny))
+        else:
+            logits = np.concatenate([outputs[logits_name] for outputs in runs])
+        answers.posteriors.append(posteriors)
         answers.logits.append(logits - logits.mean(axis=-1, keepdims=True))
     return answers
-
-
-def _with_logits(graph: bytes) -> tuple[bytes, str]:
-    """The graph with what its softmax reads as one more output, and that output's name."""
-    model: Any = onnx.load_from_string(graph)
-    last = next(node for node in model.graph.node if "posteriors" in node.output)
-    if last.op_type != "Softmax":
-        raise ExportError(f"posteriors must come from a Softmax to be judged, not {last.op_type}")
-    value = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)
-    model.graph.output.append(value)
-    return bytes(model.SerializeToString()), str(last.input[0])
 
 
 def _accuracy(answers: _Answers, wanted: NDArray[np.int64] | None) -> float | None:

@@ -5,7 +5,7 @@ engines come from the manifest and the runtime's backends, streams and their law
 another of these is another row, and nothing here changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from runtime import RuntimeFault
 from runtime.bundle import read_bundle
 from runtime.forms import form_of
-from runtime.manifest import Streaming
+from runtime.manifest import Streaming, Tensor
 from runtime.replay import ask, chunkings, difference, streamed
 from runtime.stream import Model, start_all
 from runtime.verified import OFFLINE, Cell
 from runtime.verified import TOLERANCE as STREAM_TOLERANCE
 
 from . import ExportError
-from .clips import long_streams, spread
+from .clips import long_streams, spread, takes
 from .exportable import Exportable
 from .gate import Accepted, Evidence, odd_windows
 from .quantize import Precision
@@ -54,11 +54,17 @@ def float32_cases(exported: Exportable) -> tuple[Offline, ...]:
     )
 
 
-def int8_cases(accepted: Accepted, evidence: Evidence, exported: Exportable) -> tuple[Offline, ...]:
+def int8_cases(
+    accepted: Accepted,
+    evidence: Evidence,
+    exported: Exportable,
+    faces: Sequence[tuple[Tensor, ...]],
+) -> tuple[Offline, ...]:
     """Real audio that the gate has judged, one by one: a batch would share a dynamic range.
 
-    A posterior may lie as far from torch's as the gate found over all of it, and a step in 8 bits
-    more: the gate reads the logits too, and an engine may fuse the two graphs otherwise.
+    Of the lengths that an engine with these faces takes, as the gate chose them. A posterior may
+    lie as far from torch's as the gate found over all of it, and a step in 8 bits more: the gate
+    reads the logits too, and an engine may fuse the two graphs otherwise.
     """
     comparison = accepted.comparison
     windows = evidence.windows
@@ -69,13 +75,14 @@ def int8_cases(accepted: Accepted, evidence: Evidence, exported: Exportable) -> 
         snr_db=comparison.snr_db,
     )
     by_length: dict[int, list[NDArray[np.float32]]] = {}
-    for window in odd_windows(windows):
+    for window in odd_windows(windows, faces):
         recording = exported.fitting(window)
         by_length.setdefault(recording.shape[1], []).append(recording)
+    odd_difference = comparison.odd_lengths_largest_difference or 0.0
     cases = [
         Offline(
             recordings=tuple(recordings),
-            tolerance=comparison.odd_lengths_largest_difference + accepted.tolerance,
+            tolerance=odd_difference + accepted.tolerance,
             snr_db=comparison.odd_lengths_snr_db,
         )
         for length, recordings in by_length.items()
@@ -92,7 +99,11 @@ def int8_cases(accepted: Accepted, evidence: Evidence, exported: Exportable) -> 
 
 
 def verify_bundle(
-    folder: Path, exported: Exportable, *, precision: Precision, offline: tuple[Offline, ...]
+    folder: Path,
+    exported: Exportable,
+    *,
+    precision: Precision,
+    offline: Mapping[str, tuple[Offline, ...]],
 ) -> tuple[Cell, ...]:
     """Run a written bundle in every way, and hold each to the trained model.
 
@@ -103,7 +114,8 @@ def verify_bundle(
         folder: of a whole bundle.
         exported: what it was written from.
         precision: how its weights are stored.
-        offline: recordings to run without a stream.
+        offline: recordings to run without a stream, by the graph's file; those of shapes that an
+            engine does not take are left out for it.
 
     Returns:
         a row for each way.
@@ -113,7 +125,10 @@ def verify_bundle(
         BundleFault: the bundle cannot be loaded.
     """
     cells: list[Cell] = []
-    expected = [[exported.answers(pcm) for pcm in case.recordings] for case in offline]
+    expected = {
+        file: [[exported.answers(pcm) for pcm in case.recordings] for case in cases]
+        for file, cases in offline.items()
+    }
     for file, model in start_all(read_bundle(folder)):
         streaming = model.manifest.streaming
         recording = probe(_num_samples(streaming), batch=1, seed=3)[0]
@@ -128,8 +143,9 @@ def verify_bundle(
             largest_difference=0.0,
             tolerance=TOLERANCE,
         )
-        for case, answers in zip(offline, expected, strict=True):
-            cells.append(_checked(_offline_cell(start, model, case, answers)))
+        for case, answers in zip(offline[file], expected[file], strict=True):
+            if all(takes(model.engine.faces, pcm.shape) for pcm in case.recordings):
+                cells.append(_checked(_offline_cell(start, model, case, answers)))
         if precision is Precision.FLOAT32:
             wanted = form.offline(exported.answers, recording, streaming)
         else:

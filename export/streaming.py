@@ -5,10 +5,9 @@ other.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from runtime.manifest import State, Streaming
 from . import ExportError
 from .clips import whole_chunks
 from .exportable import Exportable, Windows, folded
+from .targets import Target
 from .verify import TOLERANCE, probe
 
 INCREMENTAL = "incremental"
@@ -74,7 +74,7 @@ class Step:
     window_samples: int
     states: tuple[State, ...]
 
-    def write(self, target: ModuleType, path: Path) -> None:
+    def write(self, target: Target, path: Path) -> None:
         """One step, its states explicit."""
         target.write_step(self.module, path)
 
@@ -120,7 +120,12 @@ class Step:
         return probe(num_chunks * self.chunk_samples, batch=1, seed=1)
 
 
-def exportable(classifier: nn.Module, streaming: Streaming, num_labels: int) -> Exportable:
+def exportable(
+    classifier: nn.Module,
+    streaming: Streaming,
+    num_labels: int,
+    lengths: Collection[int] = (),
+) -> Exportable:
     """A classifier in the form that a manifest will state.
 
     Args:
@@ -128,12 +133,21 @@ def exportable(classifier: nn.Module, streaming: Streaming, num_labels: int) -> 
             logits (batch, labels). It is left as it is.
         streaming: form, window and hop.
         num_labels: of the posteriors.
+        lengths: more samples that a graph of windows must take at once.
 
     Raises:
-        ExportError: as `checked`, or the step's chunk and window are not the stream's.
+        ExportError: as `checked`, the step's chunk and window are not the stream's, or a length
+            that is none.
     """
+    if any(length < 1 for length in lengths):
+        raise ExportError(f"lengths must be 1 sample or more, got {sorted(lengths)}")
     if streaming.form != INCREMENTAL:
-        return Windows(classifier, streaming.window_samples)
+        return Windows(classifier, streaming.window_samples, lengths)
+    if lengths:
+        raise ExportError(
+            "a graph of steps takes one chunk at a time and no other lengths; leave them out, or "
+            "export the sliding_window form"
+        )
     step = checked(classifier, num_labels)
     wanted = (streaming.hop_samples, streaming.window_samples)
     if (step.chunk_samples, step.window_samples) != wanted:

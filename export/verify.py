@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runtime.backends.onnx import Engine
+from runtime.stream import Engine as RuntimeEngine
 
 from . import ExportError
-from .clips import Arrays, Face
+from .clips import Face, takes
+from .targets import Target
 
 TOLERANCE = 1e-5
 """Largest difference of a posterior: float32 kernels may sum in another order."""
@@ -82,6 +84,7 @@ def parity(
     *,
     output: str = "posteriors",
     tolerance: float = TOLERANCE,
+    start: Callable[[bytes], RuntimeEngine] | None = None,
 ) -> float:
     """Largest |exported - torch| over recordings.
 
@@ -93,14 +96,18 @@ def parity(
         recordings: (batch, samples) each; of steps one at a time, in whole chunks.
         output: the answer's name.
         tolerance: the largest difference allowed.
+        start: of the engine that runs the graph; None: ONNX Runtime's. Recordings of shapes that
+            its graph does not take are left out.
 
     Raises:
         ExportError: it exceeds the tolerance; the message names the recording's length.
     """
-    engine = Engine(graph)
+    engine = (start or Engine)(graph)
     face = Face.of(engine.inputs)
     worst = 0.0
     for pcm in recordings:
+        if not takes(engine.faces, pcm.shape):
+            continue
         expected = answers(pcm)
         difference = float(np.abs(face.answers(engine.run, pcm, output) - expected).max())
         difference /= max(1.0, float(np.abs(expected).max()))
@@ -113,30 +120,20 @@ def parity(
     return worst
 
 
-def kernel_difference(graph: bytes, windows: NDArray[np.float32]) -> float:
+def kernel_difference(graph: bytes, windows: NDArray[np.float32], target: Target) -> float:
     """Largest difference of a posterior between two ways of this machine to run one graph.
 
-    ONNX Runtime's integer kernels, and the same graph operator by operator without them. In 8 bits
+    An engine's integer kernels, and the same graph operator by operator without them. In 8 bits
     a float that lies near the middle of two steps goes to either by its last bit, and other
     processors have other last bits; so this is what another machine may show.
 
     Args:
         graph: of windows or of steps; each way then goes on from its own states.
         windows: float32 (windows, samples) in [-1, 1].
+        target: of the graph's format.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    engine = Engine(graph)
-    names = [tensor.name for tensor in engine.outputs]
+    engine, run_plain = target.Engine(graph), target.plain(graph)
     face = Face.of(engine.inputs)
-
-    def run_plain(feeds: Arrays) -> Arrays:
-        return dict(zip(names, plain.run(names, dict(feeds)), strict=True))
-
     worst = 0.0
     for window in windows:
         ways = (face.answers(run, window[None], "posteriors") for run in (engine.run, run_plain))

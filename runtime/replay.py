@@ -159,6 +159,7 @@ class _Recorder:
         self._engine: Engine = model.engine
         self._output = model.manifest.outputs[0].name
         self.inputs = model.engine.inputs
+        self.faces = model.engine.faces
         self.outputs = model.engine.outputs
         self.version = model.engine.version
         self.answers: list[np.ndarray] = []

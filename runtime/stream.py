@@ -24,6 +24,8 @@ class Engine(Protocol):
     """
 
     inputs: tuple[Tensor, ...]
+    faces: tuple[tuple[Tensor, ...], ...]
+    """Every choice of inputs that it takes, `inputs` first: a fixed graph may hold more lengths."""
     outputs: tuple[Tensor, ...]
     version: str
     """Name and version for a report, such as "onnxruntime 1.32.0"."""

@@ -26,6 +26,13 @@ class Form(StrEnum):
     INCREMENTAL = "incremental"
 
 
+class Format(StrEnum):
+    """`export.targets`' files, which --help lists without importing them."""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+
+
 class Precision(StrEnum):
     """`export.quantize.Precision`'s values, which --help lists without importing it."""
 
@@ -68,6 +75,22 @@ def export(
         int, typer.Option(min=0, help="No event for this long after one, in ms.")
     ] = 500,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "not stated",
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            help="Graph to write; repeatable, and a device runs the first that it has an engine "
+            "for. tflite needs the extra 'tflite'.  [default: onnx]",
+        ),
+    ] = None,
+    length: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="tflite: further length that the graph takes at once, beside its window; "
+            "repeatable, and weights are stored once.",
+        ),
+    ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -129,18 +152,22 @@ def export(
         from export.ort import check_place, write_ort
 
         check_place(ort, out)
+    from ..exporting import DecisionFlags, GraphFlags, export_run
     from ..forms import FormFlags
 
     streaming = FormFlags(
         form=None if form is None else form.name.lower(), hop_ms=hop_ms, chunk_ms=chunk_ms
     )
+    graphs = GraphFlags(
+        formats=tuple(dict.fromkeys(name.value for name in formats or (Format.ONNX,))),
+        lengths_s=tuple(length or ()),
+    )
     if dry_run:
         from ..planning import exporting
 
-        planned = exporting(run, out, streaming, int8)
+        planned = exporting(run, out, streaming, int8, graphs)
         show(planned | ({} if ort is None else {"ort": str(ort)}), as_json)
         return
-    from ..exporting import DecisionFlags, export_run
 
     flags = DecisionFlags(
         threshold=threshold,
@@ -149,7 +176,14 @@ def export(
         refractory_ms=refractory_ms,
     )
     manifest = export_run(
-        run, out, name=name, flags=flags, licence=licence, int8=int8, form=streaming
+        run,
+        out,
+        name=name,
+        flags=flags,
+        form=streaming,
+        licence=licence,
+        int8=int8,
+        graphs=graphs,
     )
     minimal = {} if ort is None else {"ort": write_ort(out, ort)}
     show({"bundle": str(out), **minimal, **manifest.measured}, as_json)

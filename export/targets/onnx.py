@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,15 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..layers import name_layers
+from runtime.backends.onnx import Engine
+
+from .. import ExportError
+from ..clips import Arrays, Run
+from ..layers import Layer, layers_of, name_layers
+from ..quantize import Quantizer
 from ..streaming import StepModule
+
+__all__ = ["SUFFIX", "Engine", "Quantizer", "layers", "plain", "trace", "with_logits", "write"]
+__all__ += ["write_step"]
 
 SUFFIX = ".onnx"
 _OPSET = 20
 
 
 def write(
-    module: nn.Module, path: Path, *, window_samples: int, output: str = "posteriors"
+    module: nn.Module,
+    path: Path,
+    *,
+    window_samples: int,
+    output: str = "posteriors",
+    lengths: Collection[int] = (),
 ) -> None:
     """Write a module as one self-contained file.
 
@@ -28,7 +41,9 @@ def write(
         path: where the graph goes.
         window_samples: a length that the module can take; others work too.
         output: name of the answer.
+        lengths: shorter than a window, the least of them is the least that the graph promises.
     """
+    window_samples = min((window_samples, *lengths))
     example = 0.1 * torch.sin(torch.arange(2 * window_samples) * 0.05).view(2, window_samples)
     model = trace(module, example, names=("pcm", output), length="samples")
     path.write_bytes(model.SerializeToString())
@@ -51,6 +66,38 @@ def write_step(module: nn.Module, path: Path) -> None:
     outputs = ["posteriors", *(f"{name}_next" for name in names)]
     model = _exported(module, example, inputs=["pcm", *names], outputs=outputs)
     path.write_bytes(model.SerializeToString())
+
+
+def plain(graph: bytes) -> Run:
+    """ONNX Runtime without fusions, and so without its integer kernels."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+
+    def run(feeds: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    return run
+
+
+def with_logits(graph: bytes) -> tuple[bytes, str]:
+    """The graph with what its softmax reads as one more output, and that output's name."""
+    model: Any = onnx.load_from_string(graph)
+    last = next(node for node in model.graph.node if "posteriors" in node.output)
+    if last.op_type != "Softmax":
+        raise ExportError(f"posteriors must come from a Softmax to be judged, not {last.op_type}")
+    value = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)
+    model.graph.output.append(value)
+    return bytes(model.SerializeToString()), str(last.input[0])
+
+
+def layers(graph: bytes) -> tuple[Layer, ...]:
+    """Every layer with weights, in the order of computation."""
+    return layers_of(onnx.load_from_string(graph).graph)
 
 
 def trace(module: nn.Module, example: Tensor, *, names: tuple[str, str], length: str) -> Any:

@@ -53,6 +53,7 @@ class Engine:
             ) from error
         self.version = f"onnxruntime {onnxruntime.__version__}"
         self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
+        self.faces: tuple[tuple[Tensor, ...], ...] = (self.inputs,)
         self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
         self._names = [tensor.name for tensor in self.outputs]
 

@@ -97,7 +97,17 @@ def test_a_dry_run_counts_the_clips_and_writes_nothing(call, run, corpus, tmp_pa
     rows = json.loads(told)
     assert (rows["precision"], rows["calibration_clips"]) == ("int8-static", 18)
     assert (rows["compared_clips"], rows["compared_clips_are_labelled"]) == (3, True)
+    assert (rows["formats"], rows["further_lengths_ms"]) == (["onnx"], [])
     assert not out.exists()
+
+
+def test_a_dry_run_tells_formats_and_lengths_once_each(call, run, tmp_path):
+    words = ["--format", "tflite", "--format", "onnx", "--format", "tflite"]
+    words += ["--length", "1.25", "--length", "0.5", "--length", "1.25"]  # 0.5 s is the window
+    code, told, err = call("export", run, "--out", tmp_path / "a", *words, "--dry-run", "--json")
+    assert code == 0, err
+    rows = json.loads(told)
+    assert (rows["formats"], rows["further_lengths_ms"]) == (["tflite", "onnx"], [1250])
 
 
 @pytest.mark.parametrize(
@@ -108,6 +118,9 @@ def test_a_dry_run_counts_the_clips_and_writes_nothing(call, run, corpus, tmp_pa
         (["--keep-float", "x", "--sensitivity"], 2, "--keep-float, --sensitivity speak of 8 bits"),
         (["--min-snr-db", "20"], 2, "--min-snr-db speak of 8 bits"),
         (["--precision", "int4"], 2, "int4"),
+        (["--format", "tflight"], 2, "tflight"),
+        (["--length", "2"], 1, "onnx takes any length; add --format tflite"),
+        (["--format", "tflite", "--length", "0"], 1, "--length must give 1 to"),
         (["--precision", "int8-static", "--calibration", "NOWHERE"], 1, "does not exist"),
         (["--precision", "int8-static", "--calibration", "CORPUS", "--keep-float", "body.steam*"],
          1, "no layer is called 'body.steam*'; this model has body.frontend"),

@@ -4,6 +4,7 @@ import errno
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -300,14 +301,13 @@ def test_a_graph_that_differs_is_refused_and_nothing_is_written(
 
 
 def test_a_graph_that_gives_no_number_is_refused(baseline, monkeypatch):
-    class Nan:
-        def __init__(self, graph):
-            self.inputs = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
-
-        def run(self, feeds):
-            return {"posteriors": np.full((len(feeds["pcm"]), 3), np.nan, dtype=np.float32)}
-
-    monkeypatch.setattr("export.verify.Engine", Nan)
+    face = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
+    monkeypatch.setattr(
+        "export.verify.Engine",
+        lambda graph: SimpleNamespace(
+            run=lambda feeds: {"posteriors": np.full((1, 3), np.nan)}, inputs=face, faces=(face,)
+        ),
+    )
     with pytest.raises(ExportError, match="by nan"):
         largest_difference(Posteriors(baseline), b"", [WINDOW])
 

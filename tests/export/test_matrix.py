@@ -98,9 +98,9 @@ def swapped(graphs, monkeypatch):
     """Another model's graph takes the place of the checked one just before it is sealed."""
     write = export.bundle._write_golden
 
-    def swap(path, graph, pcm, tolerance):
+    def swap(path, written, pcm):
         (path.parent / "model.onnx").write_bytes(graphs[1])
-        write(path, graphs[1], pcm, tolerance)
+        write(path, written, pcm)
 
     monkeypatch.setattr(export.bundle, "_write_golden", swap)
 
@@ -223,7 +223,9 @@ def test_another_engine_that_answers_otherwise_is_named(exporting, tmp_path, mon
 def test_a_written_bundle_can_be_asked_again(model, exporting):
     out, manifest = exporting()
     windows = Windows(model, WINDOW)
-    cells = verify_bundle(out, windows, precision=Precision.FLOAT32, offline=float32_cases(windows))
+    cells = verify_bundle(
+        out, windows, precision=Precision.FLOAT32, offline={"model.onnx": float32_cases(windows)}
+    )
     assert cells == read_table(manifest.measured)
 
 
@@ -245,7 +247,9 @@ def test_float32_is_asked_alone_and_in_twos_on_odd_lengths(model):
 def test_8_bits_are_asked_on_real_audio_alone_within_what_the_gate_found(model):
     asked = Quantization(precision=Precision.INT8_STATIC, evidence=evidence())
     accepted = quantize(tiny_graph(), asked)
-    whole, *odd = int8_cases(accepted, asked.evidence, Windows(model, GATE_WINDOW))
+    whole, *odd = int8_cases(
+        accepted, asked.evidence, Windows(model, GATE_WINDOW), backend.Engine(accepted.graph).faces
+    )
     lengths = [{recording.shape for recording in case.recordings} for case in (whole, *odd)]
     assert all(len(shapes) == 1 and next(iter(shapes))[0] == 1 for shapes in lengths)
     assert lengths[0] == {(1, GATE_WINDOW)}

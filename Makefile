@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression optimum-check device-wheel c-demo clean
+.PHONY: demo test lint results teachers compression optimum-check device-wheel c-demo arm64-check clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -64,6 +64,13 @@ c-demo: PYTHON := $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHO
 c-demo:
 	@$(MAKE) --no-print-directory --directory demos/c run PYTHON="$(PYTHON)" \
 	  BUNDLE="$(call absolute,$(BUNDLE))" WAV="$(if $(WAV),$(call absolute,$(WAV)))"
+
+# BUNDLE on an emulated Raspberry Pi 4 beside this machine, by the device wheel's doctor. Sets up an arm64 system
+# once, in CACHE or the user's cache (1 GB, as root, from MIRROR or apt's own); see tests/packaging/arm64_check.py.
+arm64-check: PYTHON := $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
+arm64-check:
+	@PYTHONPATH="$(CURDIR)" $(PYTHON) tests/packaging/arm64_check.py "$(BUNDLE)" \
+	  $(if $(CACHE),--cache "$(CACHE)") $(if $(MIRROR),--mirror "$(MIRROR)")
 
 $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -24,8 +24,14 @@ def building_blocks(space: Space, window_samples: int) -> Iterator[tuple[str, Bl
         window_samples: length of the waveform that a device will run.
 
     Raises:
-        CompressError: a window too short for four frames, with which no length stays open.
+        CompressError: a window too short for four frames, with which no length stays open, or a
+            space whose subnets stream.
     """
+    if space.supernet.streaming is not None:
+        raise CompressError(
+            f"subnets of space {space.name!r} stream, and blocks are timed over whole windows; "
+            "limit parameters or MACs instead of latency"
+        )
     frames = space.supernet.num_frames(window_samples)
     if frames < 4:
         raise CompressError(

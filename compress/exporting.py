@@ -9,8 +9,14 @@ from typing import Any
 from export.bundle import export_keywords
 from export.gate import Limits, Quantization
 from export.quantize import Precision
-from export.quantizers import DEFAULT
-from runtime.manifest import MANIFEST_FILE, Decision, Manifest, Streaming
+from export.targets import DEFAULT_FORMAT
+from runtime.manifest import (
+    MANIFEST_FILE,
+    MAX_WINDOW_SAMPLES,
+    Decision,
+    Manifest,
+    Streaming,
+)
 from train import RecipeError
 from train.finetune import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
@@ -19,8 +25,7 @@ from train.tasks.keywords import load_keywords
 
 from . import CompressError
 from .calibration import Audio, choose
-
-SAMPLES_PER_MS = SAMPLE_RATE // 1000
+from .forms import INCREMENTAL, SAMPLES_PER_MS, FormFlags, in_form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +34,12 @@ class DecisionFlags:
 
     threshold: float = 0.7
     """Least smoothed posterior, in (0, 1]."""
-    hop_ms: int = 100
-    """Time between two windows."""
     smoothing_windows: int = 3
-    """Windows averaged."""
+    """Answers averaged."""
     patience: int = 1
-    """Windows in a row that must agree."""
+    """Answers in a row that must agree."""
     refractory_ms: int = 500
     """No event for this long after one."""
-
-    def streaming(self, window_samples: int) -> Streaming:
-        """Windows of this length, a hop apart."""
-        return Streaming(window_samples=window_samples, hop_samples=self.hop_ms * SAMPLES_PER_MS)
 
     def decision(self, labels: Sequence[str]) -> Decision:
         """Every label makes events but those that begin with an underscore: they only compete."""
@@ -54,6 +53,43 @@ class DecisionFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphFlags:
+    """Which graphs a bundle holds, as people say it."""
+
+    formats: tuple[str, ...] = (DEFAULT_FORMAT,)
+    """Files of export/targets."""
+    lengths_s: tuple[float, ...] = ()
+    """Seconds that a graph of fixed shapes takes beside its window."""
+
+    def lengths(self, streaming: Streaming) -> tuple[int, ...]:
+        """In samples, the window's own left out.
+
+        Raises:
+            CompressError: a length that no graph could take, or that none needs.
+        """
+        if not self.lengths_s:
+            return ()
+        if streaming.form == INCREMENTAL:
+            raise CompressError(
+                "--length is for graphs of windows, and this model runs step by step, a chunk at a "
+                "time; leave it out, or say --form sliding-window"
+            )
+        if set(self.formats) == {DEFAULT_FORMAT}:
+            raise CompressError(
+                f"--length is for graphs of fixed shapes, and {DEFAULT_FORMAT} takes any length; "
+                "add --format tflite or leave it out"
+            )
+        found = {round(length * SAMPLE_RATE) for length in self.lengths_s}
+        for length in found:
+            if not 1 <= length <= MAX_WINDOW_SAMPLES:
+                raise CompressError(
+                    f"--length must give 1 to {MAX_WINDOW_SAMPLES:,} samples at {SAMPLE_RATE} a "
+                    f"second, got {length:,}"
+                )
+        return tuple(sorted(found - {streaming.window_samples}))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Int8Flags:
     """How weights are stored in 8 bits, as people say it."""
 
@@ -61,8 +97,8 @@ class Int8Flags:
     """One of the 8-bit ones."""
     calibration: Path
     """Corpus to learn ranges from and to compare on; the run's own, or one like it."""
-    quantizer: str = DEFAULT
-    """Library that rewrites the graph; a file of export/quantizers."""
+    quantizer: str | None = None
+    """Library that rewrites graphs of the formats that know it; None: each format's usual one."""
     keep_float: tuple[str, ...] = ()
     """Layers left in float; `*` stands for anything."""
     min_snr_db: float = Limits.min_snr_db
@@ -97,8 +133,10 @@ def export_run(
     *,
     name: str,
     flags: DecisionFlags,
+    form: FormFlags,
     licence: str,
     int8: Int8Flags | None = None,
+    graphs: GraphFlags = GraphFlags(),
 ) -> Manifest:
     """Export the model of a fine-tuning run.
 
@@ -107,36 +145,42 @@ def export_run(
         out: the bundle to write.
         name: what it is called.
         flags: when posteriors become an event.
+        form: in which it streams.
         licence: of the training data.
         int8: how to store weights in 8 bits; None: float32.
+        graphs: in which formats, and for which lengths.
 
     Raises:
-        CompressError: the folder holds no finished fine-tuning run, or `out` is something else
-            than a bundle.
+        CompressError: the folder holds no finished fine-tuning run, `out` is something else than a
+            bundle, or the model cannot run in this form.
         DataError: the calibration corpus cannot be used.
         ExportError, BundleFault: as `export_keywords`.
     """
     recipe, run, scores = finished(folder)
     check_place(out)
+    model = load_keywords(folder / "model")
+    classifier, streaming = in_form(model, recipe, form)
+    lengths = graphs.lengths(streaming)
     quantization = None
     if int8 is not None:
         quantization = int8.quantization(clips_of_a_run(int8, recipe, scores["labels"]))
-    model = load_keywords(folder / "model")
     measured: dict[str, Any] = {
         part: {"accuracy": scores[part]["accuracy"], "clips": scores[part]["clips"]}
         for part in ("valid", "test")
         if part in scores
     }
     return export_keywords(
-        model,
+        classifier,
         out,
         name=name,
         labels=model.labels,
-        streaming=flags.streaming(recipe.window_samples),
+        streaming=streaming,
         decision=flags.decision(model.labels),
         provenance={"licence_of_training_data": licence, **run},
         measured=measured,
         quantization=quantization,
+        formats=graphs.formats,
+        lengths=lengths,
     )
 
 

@@ -25,6 +25,7 @@ from .cost.params import params
 from .distill.stages import DistillRecipe, distill
 from .exporting import DecisionFlags, export_run
 from .folders import recipe_folder
+from .forms import FormFlags
 from .search.config import SearchConfig
 from .search.winner import Places, search
 from .spaces import get_space
@@ -117,7 +118,12 @@ def run_demo(
         if not bundle.is_dir():
             licence = "synthetic speech by espeak-ng" if data is None else "that of the recordings"
             export_run(
-                out / "keywords", bundle, name="demo", flags=DecisionFlags(), licence=licence
+                out / "keywords",
+                bundle,
+                name="demo",
+                flags=DecisionFlags(),
+                form=FormFlags(),
+                licence=licence,
             )
     with _step(7, "a stream it has never heard"):
         recording = out / "recording.wav"

@@ -18,12 +18,14 @@ from .spaces import get_space, space_names
 from .subnet import Subnet
 
 if TYPE_CHECKING:
+    from runtime.manifest import Streaming
     from train.config import PretrainRecipe
     from train.finetune import KeywordsRecipe
 
     from .calibration import Audio
     from .distill.stages import DistillRecipe
-    from .exporting import Int8Flags
+    from .exporting import GraphFlags, Int8Flags
+    from .forms import FormFlags
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
@@ -171,21 +173,34 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     }
 
 
-def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str, Any]:
+def exporting(
+    run: Path,
+    out: Path,
+    form: "FormFlags",
+    int8: "Int8Flags | None" = None,
+    graphs: "GraphFlags | None" = None,
+) -> dict[str, Any]:
     """What a bundle would be made of, and whether its place is free.
 
     Raises:
-        CompressError: no finished run of compress finetune, or a place that must not be replaced.
+        CompressError: no finished run of compress finetune, a place that must not be replaced, or a
+            form that the model cannot run in.
         TrainError: the calibration corpus cannot be used.
     """
-    from .exporting import check_place, clips_of_a_run, finished
+    from train.tasks.keywords import load_keywords
+
+    from .exporting import GraphFlags, check_place, clips_of_a_run, finished
+    from .forms import in_form
 
     recipe, _, scores = finished(run)
+    _, streaming = in_form(load_keywords(run / "model"), recipe, form)
+    graphs = graphs or GraphFlags()
     replaced = check_place(out)
     audio = None if int8 is None else clips_of_a_run(int8, recipe, scores["labels"])
     return {
         "labels": scores["labels"],
-        "window_ms": round(1000 * recipe.window_seconds),
+        **_streamed(streaming),
+        **_graphs(graphs, streaming, int8),
         **_stored(int8, audio),
         "bundle": str(out),
         "replaces_a_bundle": replaced,
@@ -193,29 +208,65 @@ def exporting(run: Path, out: Path, int8: "Int8Flags | None" = None) -> dict[str
 
 
 def exporting_huggingface(
-    folder: Path, out: Path, window_ms: int | None, int8: "Int8Flags | None" = None
+    folder: Path,
+    out: Path,
+    window_ms: int | None,
+    form: "FormFlags",
+    int8: "Int8Flags | None" = None,
+    graphs: "GraphFlags | None" = None,
 ) -> dict[str, Any]:
     """The same of a checkpoint of transformers; neither it nor optimum is loaded.
 
     Raises:
         ExportError: the checkpoint cannot be exported.
-        CompressError: the window is too short, or a place that must not be replaced.
+        CompressError: a form, format or window that it has not, or a place that must not be
+            replaced.
         TrainError: the calibration corpus cannot be used.
     """
-    from .exporting import SAMPLES_PER_MS, check_place
+    from .exporting import GraphFlags, check_place
     from .huggingface import checked, clips
 
-    checkpoint, window_samples = checked(folder, window_ms)
+    graphs = graphs or GraphFlags()
+    checkpoint, streaming = checked(folder, window_ms, form, graphs)
     replaced = check_place(out)
-    audio = None if int8 is None else clips(int8, checkpoint, window_samples)
+    audio = None if int8 is None else clips(int8, checkpoint, streaming.window_samples)
     return {
         "architecture": checkpoint.architecture,
         "labels": list(checkpoint.labels),
         "normalizes_windows": checkpoint.normalize,
-        "window_ms": window_samples // SAMPLES_PER_MS,
+        **_streamed(streaming),
+        **_graphs(graphs, streaming, int8),
         **_stored(int8, audio),
         "bundle": str(out),
         "replaces_a_bundle": replaced,
+    }
+
+
+def _streamed(streaming: "Streaming") -> dict[str, Any]:
+    """The form, and its times."""
+    from train.models.frontend import SAMPLE_RATE
+
+    return {
+        "form": streaming.form,
+        "window_ms": round(1000 * streaming.window_samples / SAMPLE_RATE),
+        "hop_ms": round(1000 * streaming.hop_samples / SAMPLE_RATE),
+    }
+
+
+def _graphs(
+    graphs: "GraphFlags", streaming: "Streaming", int8: "Int8Flags | None"
+) -> dict[str, Any]:
+    """Formats, further lengths, and what would quantize each format."""
+    from export.targets import get_targets, library_of
+    from train.models.frontend import SAMPLE_RATE
+
+    asked = None if int8 is None else int8.quantizer
+    targets = get_targets(graphs.formats, asked)
+    lengths = graphs.lengths(streaming)
+    return {
+        "formats": list(graphs.formats),
+        "further_lengths_ms": [round(1000 * length / SAMPLE_RATE) for length in lengths],
+        **({} if int8 is None else {"quantizers": [library_of(one, asked) for one in targets]}),
     }
 
 
@@ -225,7 +276,6 @@ def _stored(int8: "Int8Flags | None", audio: "Audio | None") -> dict[str, Any]:
         return {"precision": "float32"}
     return {
         "precision": int8.precision.value,
-        "quantizer": int8.quantizer,
         "calibration_clips": len(audio.calibration),
         "compared_clips": len(audio.compared),
         "compared_clips_are_labelled": audio.labels is not None,

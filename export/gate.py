@@ -1,19 +1,18 @@
 """Is a graph in 8 bits still the model? If not, which layers cost it what it was."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from runtime.backends.onnx import Engine
+from runtime.manifest import Tensor
 
 from . import ExportError
-from .layers import layers_of, matching
-from .quantize import Precision, Quantizer
-from .quantizers import DEFAULT
+from .clips import Face, long_streams, spread, takes
+from .layers import matching
+from .quantize import Precision
+from .targets import LayerQuantizer, Target, library_of, onnx
 from .verify import kernel_difference, odd_lengths
 
 SNR_CEILING_DB = 100.0
@@ -32,7 +31,8 @@ class Evidence:
     calibration: NDArray[np.float32]
     """(clips, window_samples)."""
     windows: NDArray[np.float32]
-    """(clips, window_samples), none of them in `calibration`."""
+    """(clips, window_samples), none of them in `calibration`. Of steps, the answer at a clip's end
+    is the one that has heard all of it."""
     wanted: NDArray[np.int64] | None
     """(clips,), the right label's number for each of `windows`; None where nobody knows."""
 
@@ -63,8 +63,8 @@ class Quantization:
     """One of the 8-bit ones."""
     evidence: Evidence
     """To learn and to judge by."""
-    quantizer: str = DEFAULT
-    """Library that rewrites the graph: name of a file of `quantizers`."""
+    quantizer: str | None = None
+    """Library that rewrites graphs of the formats that know it; None: each format's usual one."""
     keep_float: tuple[str, ...] = ()
     """Layers to leave as they are; `*` stands for anything."""
     limits: Limits = Limits()
@@ -75,18 +75,22 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A graph in 8 bits beside the float one, over the evidence's windows."""
+    """A graph in 8 bits beside the float one, over all answers to the evidence's windows."""
 
     snr_db: float
     """Of the logits."""
-    odd_lengths_snr_db: float
-    """The same over lengths that nobody rounds to."""
+    odd_lengths_snr_db: float | None
+    """The same over lengths that nobody rounds to; None for a graph of one length."""
     largest_difference: float
     """Of a posterior."""
-    odd_lengths_largest_difference: float
+    odd_lengths_largest_difference: float | None
     """The same over those lengths."""
+    streams_snr_db: float | None = None
+    """Of steps alone: of the logits over streams of 10 s, whose states go round many times."""
+    streams_largest_difference: float | None = None
+    """Of a posterior over those streams."""
     accuracy: float | None
-    """In 8 bits, in [0, 1]."""
+    """In 8 bits, in [0, 1]; of steps, by the answers at the windows' ends."""
     float32_accuracy: float | None
     """The float graph's, over the same windows."""
 
@@ -96,8 +100,9 @@ class Comparison:
         for what, snr_db in (
             ("the logits", self.snr_db),
             ("the logits on odd lengths", self.odd_lengths_snr_db),
+            ("the logits of streams of 10 s", self.streams_snr_db),
         ):
-            if not snr_db >= limits.min_snr_db:  # NaN breaks it too
+            if snr_db is not None and not snr_db >= limits.min_snr_db:  # NaN breaks it too
                 found.append(
                     f"{what} are {snr_db:.1f} dB above the error, {limits.min_snr_db:g} are asked"
                 )
@@ -116,6 +121,8 @@ class Accepted:
     """A graph that passed."""
 
     graph: bytes
+    quantizer: str
+    """Library that rewrote it."""
     comparison: Comparison
     tolerance: float
     """Most that a posterior may differ by on another machine."""
@@ -128,37 +135,50 @@ class Accepted:
 class Judge:
     """Compares graphs with the float one, whose answers are computed once."""
 
-    def __init__(self, graph: bytes, evidence: Evidence) -> None:
+    def __init__(self, graph: bytes, evidence: Evidence, target: Target = onnx) -> None:
         """Run the float graph.
 
         Args:
-            graph: `pcm` (batch, samples) to `posteriors`, a softmax its last operator.
+            graph: of windows or of steps; a softmax makes its `posteriors`.
+            target: of the graph's format.
             evidence: its windows are run one by one, as on a device: `int8-dynamic` scales by the
                 loudest of a batch, and a batch would hide what single windows meet.
         """
         self._evidence = evidence
+        self._target = target
         windows = evidence.windows
-        self._odd = odd_windows(windows)
-        self._posteriors, self._logits = _answers(graph, windows)
-        self._odd_posteriors, self._odd_logits = _answers(graph, self._odd)
+        faces = target.Engine(graph).faces
+        self._recordings: dict[str, Sequence[NDArray[np.float32]]] = {"windows": list(windows)}
+        odd = odd_windows(windows, faces)
+        if odd:
+            self._recordings["odd lengths"] = odd
+        if len(faces[0]) > 1:
+            self._recordings["streams"] = long_streams(windows)
+        self._float32 = self._all_answers(graph)
+
+    def _all_answers(self, graph: bytes) -> "dict[str, _Answers]":
+        return {
+            name: _answers(graph, some, self._target) for name, some in self._recordings.items()
+        }
 
     def compare(self, graph: bytes) -> Comparison:
-        """Over all windows."""
-        posteriors, logits = _answers(graph, self._evidence.windows)
-        odd_posteriors, odd_logits = _answers(graph, self._odd)
+        """Over all windows, and what else there is to compare on."""
+        int8 = self._all_answers(graph)
+        ratios = {name: self._float32[name].snr_db(int8[name]) for name in int8}
+        gaps = {name: self._float32[name].largest_difference(int8[name]) for name in int8}
         wanted = self._evidence.wanted
         return Comparison(
-            snr_db=snr_db(self._logits, logits),
-            odd_lengths_snr_db=snr_db(self._odd_logits, odd_logits),
-            largest_difference=float(np.abs(posteriors - self._posteriors).max()),
-            odd_lengths_largest_difference=float(
-                np.abs(odd_posteriors - self._odd_posteriors).max()
-            ),
-            accuracy=_accuracy(posteriors, wanted),
-            float32_accuracy=_accuracy(self._posteriors, wanted),
+            snr_db=ratios["windows"],
+            odd_lengths_snr_db=ratios.get("odd lengths"),
+            streams_snr_db=ratios.get("streams"),
+            largest_difference=gaps["windows"],
+            odd_lengths_largest_difference=gaps.get("odd lengths"),
+            streams_largest_difference=gaps.get("streams"),
+            accuracy=_accuracy(int8["windows"], wanted),
+            float32_accuracy=_accuracy(self._float32["windows"], wanted),
         )
 
-    def sensitivity(self, quantizer: Quantizer, names: Collection[str]) -> dict[str, float]:
+    def sensitivity(self, quantizer: LayerQuantizer, names: Collection[str]) -> dict[str, float]:
         """For each layer, the SNR in dB of the graph with this layer alone in 8 bits.
 
         One in 8 bits rather than one in float: errors of layers add up nearly as powers, and
@@ -166,42 +186,46 @@ class Judge:
         """
         windows = self._evidence.windows
         some = spread(windows, _SENSITIVITY_WINDOWS)
+        float32 = self._float32["windows"].of(some)
         return {
-            layer.name: snr_db(
-                self._logits[some], _answers(quantizer.quantized([layer.name]), windows[some])[1]
+            layer.name: float32.snr_db(
+                _answers(quantizer.quantized([layer.name]), windows[some], self._target)
             )
             for layer in quantizer.layers
             if layer.name in names
         }
 
 
-def quantize(graph: bytes, asked: Quantization) -> Accepted:
+def quantize(graph: bytes, asked: Quantization, target: Target = onnx) -> Accepted:
     """Quantize, and let through only what is still the model.
 
     Args:
         graph: the float one.
         asked: precision, audio, limits.
+        target: of the graph's format.
 
     Raises:
         ExportError: nothing can be quantized, a name fits no layer, or the result breaks a limit;
             the message then names the layers without which it would not.
     """
-    quantizer = Quantizer(
-        graph, asked.precision, asked.evidence.calibration, library=asked.quantizer
+    library = library_of(target, asked.quantizer)
+    quantizer = target.Quantizer(
+        graph, asked.precision, asked.evidence.calibration, library=library
     )
-    kept = matching(layers_of(onnx.load_from_string(graph).graph), asked.keep_float)
+    kept = matching(target.layers(graph), asked.keep_float)
     names = [layer.name for layer in quantizer.layers if layer.name not in kept]
     quantized = quantizer.quantized(names)
-    judge = Judge(graph, asked.evidence)
+    judge = Judge(graph, asked.evidence, target)
     comparison = judge.compare(quantized)
     faults = comparison.faults(asked.limits)
     if faults:
         way_out = _way_out(judge, quantizer, names, asked)
         raise ExportError(f"{asked.precision} was not written: {'; '.join(faults)}. {way_out}")
     windows = asked.evidence.windows
-    moved = kernel_difference(quantized, windows[spread(windows, _KERNEL_WINDOWS)])
+    moved = kernel_difference(quantized, windows[spread(windows, _KERNEL_WINDOWS)], target)
     return Accepted(
         graph=quantized,
+        quantizer=library,
         comparison=comparison,
         tolerance=float(np.clip(_KERNEL_FACTOR * moved, _LEAST_TOLERANCE, _MOST_TOLERANCE)),
         kept_float=tuple(layer.name for layer in quantizer.layers if layer.name in kept),
@@ -218,7 +242,7 @@ def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(10.0 * np.log10(max(power, np.finfo(np.float64).tiny) / error))
 
 
-def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quantization) -> str:
+def _way_out(judge: Judge, quantizer: LayerQuantizer, names: list[str], asked: Quantization) -> str:
     """Few of the worst layers to leave out, tried and found to pass.
 
     The fewest, if leaving out one more never breaks a limit that was kept.
@@ -246,42 +270,75 @@ def _way_out(judge: Judge, quantizer: Quantizer, names: list[str], asked: Quanti
     return f"It passes with: {left_out} (alone in 8 bits: {told})"
 
 
-def odd_windows(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Some of the windows, repeated or cut to each of the lengths that nobody rounds to."""
+def odd_windows(
+    windows: NDArray[np.float32], faces: Sequence[tuple[Tensor, ...]]
+) -> list[NDArray[np.float32]]:
+    """Some of the windows, repeated or cut to other lengths.
+
+    Args:
+        windows: (clips, samples).
+        faces: of the engine. Lengths are those that nobody rounds to, as far as it takes them; of
+            a graph of fixed ones all its others, if it has any.
+    """
+    usual = windows.shape[1]
+    lengths = [length for length in odd_lengths(usual) if takes(faces, (1, length))]
+    if lengths == [usual]:
+        lengths = []
+    for inputs in faces[1:]:
+        lengths += [int(tensor.shape[1]) for tensor in inputs if tensor.name == "pcm"]
     return [
         np.resize(window, length)
-        for length in odd_lengths(windows.shape[1])
+        for length in lengths
         for window in windows[spread(windows, _ODD_WINDOWS)]
     ]
 
 
-def spread(windows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Numbers of at most `count` windows, evenly: a corpus is sorted by label."""
-    return np.unique(np.linspace(0, len(windows) - 1, count).round().astype(np.int64))
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What a graph says to some recordings."""
+
+    posteriors: list[NDArray[np.float32]]
+    """(answers, labels) of each recording."""
+    logits: list[NDArray[np.float32]]
+    """The same before the softmax, which ignores the mean: it is zero."""
+
+    def of(self, numbers: NDArray[np.int64]) -> "_Answers":
+        """To some of the recordings."""
+        return _Answers(
+            [self.posteriors[number] for number in numbers],
+            [self.logits[number] for number in numbers],
+        )
+
+    def snr_db(self, other: "_Answers") -> float:
+        """Of the other's logits; the signal is these."""
+        return snr_db(np.concatenate(self.logits), np.concatenate(other.logits))
+
+    def largest_difference(self, other: "_Answers") -> float:
+        """Of a posterior."""
+        gaps = np.concatenate(self.posteriors) - np.concatenate(other.posteriors)
+        return float(np.abs(gaps).max())
 
 
-def _answers(
-    graph: bytes, windows: Iterable[NDArray[np.float32]]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Posteriors and logits, (windows, labels) each; a softmax ignores the mean, so it is zero."""
-    probed, logits_name = _with_logits(graph)
-    engine = Engine(probed)
-    answers = [engine.run({"pcm": window[None]}) for window in windows]
-    posteriors = np.concatenate([answer["posteriors"] for answer in answers])
-    logits = np.concatenate([answer[logits_name] for answer in answers])
-    return posteriors, logits - logits.mean(axis=-1, keepdims=True)
+def _answers(graph: bytes, recordings: Iterable[NDArray[np.float32]], target: Target) -> _Answers:
+    probed, logits_name = target.with_logits(graph)
+    engine = target.Engine(probed)
+    face = Face.of(engine.inputs)
+    answers = _Answers([], [])
+    for recording in recordings:
+        runs = [outputs for _, outputs in face.play(engine.run, recording[None])]
+        posteriors = np.concatenate([outputs["posteriors"] for outputs in runs])
+        if logits_name is None:
+            logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny))
+        else:
+            logits = np.concatenate([outputs[logits_name] for outputs in runs])
+        answers.posteriors.append(posteriors)
+        answers.logits.append(logits - logits.mean(axis=-1, keepdims=True))
+    return answers
 
 
-def _with_logits(graph: bytes) -> tuple[bytes, str]:
-    """The graph with what its softmax reads as one more output, and that output's name."""
-    model: Any = onnx.load_from_string(graph)
-    last = next(node for node in model.graph.node if "posteriors" in node.output)
-    if last.op_type != "Softmax":
-        raise ExportError(f"posteriors must come from a Softmax to be judged, not {last.op_type}")
-    value = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)
-    model.graph.output.append(value)
-    return bytes(model.SerializeToString()), str(last.input[0])
-
-
-def _accuracy(posteriors: NDArray[np.float32], wanted: NDArray[np.int64] | None) -> float | None:
-    return None if wanted is None else float((posteriors.argmax(axis=1) == wanted).mean())
+def _accuracy(answers: _Answers, wanted: NDArray[np.int64] | None) -> float | None:
+    """By the last answer to each recording."""
+    if wanted is None:
+        return None
+    last = np.stack([posteriors[-1] for posteriors in answers.posteriors])
+    return float((last.argmax(axis=1) == wanted).mean())

@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from runtime.faults import one_line
 
 from . import ExportError
+from .exportable import Windows
 from .extras import optimum_missing
 from .raw_pcm import from_pcm
+from .targets import Target, get_target
 
 ARCHITECTURES = (
     "Data2VecAudioForSequenceClassification",
@@ -26,6 +29,8 @@ ARCHITECTURES = (
     "WavLMForSequenceClassification",
 )
 """Those that were tried: waveform in, one answer for all of it out."""
+FORMAT = "onnx"
+"""All that optimum writes, of `targets`."""
 SAMPLE_RATE = 16_000
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -147,20 +152,37 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
     return Classifier(model.eval(), extractor)
 
 
-def write(module: nn.Module, path: Path, *, window_samples: int) -> None:
-    """Write a classifier's graph by optimum's exporter, from raw samples to posteriors.
+class CheckpointWindows(Windows):
+    """A checkpoint's classifier, run anew on every window; optimum writes its graph."""
 
-    Args:
-        module: `exportable.Posteriors` of a `Classifier`.
-        path: where the graph goes.
-        window_samples: a length that the model can take; others work too.
-    """
+    def __init__(
+        self, classifier: Classifier, window_samples: int, lengths: Collection[int] = ()
+    ) -> None:
+        """As `Windows`; the graph takes any batch and any length."""
+        super().__init__(classifier, window_samples, lengths)
+        self._classifier = classifier
+
+    def write(self, target: Target, path: Path) -> None:
+        """From raw samples to posteriors.
+
+        Raises:
+            ExportError: another format than ONNX.
+        """
+        if target is not get_target(FORMAT):
+            raise ExportError(
+                f"a checkpoint of transformers goes through optimum, which writes no "
+                f"*{target.SUFFIX}; export it to {FORMAT} alone"
+            )
+        graph = _by_optimum(self._classifier.model, self._window_samples)
+        from_pcm(graph, normalize=self._classifier.extractor.do_normalize)
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _by_optimum(model: Any, window_samples: int) -> Any:
+    """transformers' model as an onnx.ModelProto, from `input_values` to `logits`."""
     from optimum.exporters.onnx import export
     from optimum.exporters.tasks import TasksManager
 
-    classifier = module.classifier
-    assert isinstance(classifier, Classifier)
-    model: Any = classifier.model
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # of a tracer; what counts is checked by verify.py
         logging.getLogger("optimum").setLevel(logging.ERROR)
@@ -176,9 +198,7 @@ def write(module: nn.Module, path: Path, *, window_samples: int) -> None:
             input_shapes={"batch_size": 2, "audio_sequence_length": window_samples},
             disable_dynamic_axes_fix=True,  # it would run the graph only to name its axes
         )
-        graph = onnx.load(temporary)
-    from_pcm(graph, normalize=classifier.extractor.do_normalize)
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+        return onnx.load(temporary)
 
 
 def _json(path: Path) -> dict[str, Any]:

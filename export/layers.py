@@ -71,7 +71,7 @@ def layers_of(graph: Any) -> tuple[Layer, ...]:
                     name=node.name,
                     operator=node.op_type,
                     num_weights=sizes[node.input[1]],
-                    front_end=not behind or FRONT_END in _parts(node.name),
+                    front_end=not behind or FRONT_END in parts(node.name),
                 )
             )
         if weighted or behind:
@@ -110,7 +110,7 @@ def _module_path(node: Any) -> str:
     return path.partition(".")[2]
 
 
-def _parts(name: str) -> list[str]:
+def parts(name: str) -> list[str]:
     """A path's modules, the number of a module's further products left off."""
     return [part.partition("_")[0] for part in name.split(".")]
 

@@ -5,29 +5,29 @@ engines come from the manifest and the runtime's backends, streams and their law
 another of these is another row, and nothing here changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from runtime import RuntimeFault
 from runtime.bundle import read_bundle
 from runtime.forms import form_of
-from runtime.manifest import Streaming
+from runtime.manifest import Streaming, Tensor
 from runtime.replay import ask, chunkings, difference, streamed
 from runtime.stream import Model, start_all
 from runtime.verified import OFFLINE, Cell
 from runtime.verified import TOLERANCE as STREAM_TOLERANCE
 
 from . import ExportError
-from .gate import Accepted, Evidence, odd_windows, spread
+from .clips import long_streams, spread, takes
+from .exportable import Exportable
+from .gate import Accepted, Evidence, odd_windows
 from .quantize import Precision
-from .verify import TOLERANCE, odd_lengths, probe
+from .verify import TOLERANCE, probe
 
 _INT8_WINDOWS = 32
 _MOST_WINDOWS, _MOST_HOPS = 2, 48
@@ -46,44 +46,64 @@ class Offline:
     """What the gate found over them and their like."""
 
 
-def float32_cases(window_samples: int) -> tuple[Offline, ...]:
-    """Signals of odd lengths, alone and in twos."""
+def float32_cases(exported: Exportable) -> tuple[Offline, ...]:
+    """Signals of odd lengths, or steps over a few and over many chunks."""
     return tuple(
-        Offline(recordings=(probe(length, batch=1 + number % 2, seed=2),), tolerance=TOLERANCE)
-        for number, length in enumerate(odd_lengths(window_samples))
+        Offline(recordings=(recording,), tolerance=TOLERANCE)
+        for recording in exported.recordings(seed=2)
     )
 
 
-def int8_cases(accepted: Accepted, evidence: Evidence) -> tuple[Offline, ...]:
+def int8_cases(
+    accepted: Accepted,
+    evidence: Evidence,
+    exported: Exportable,
+    faces: Sequence[tuple[Tensor, ...]],
+) -> tuple[Offline, ...]:
     """Real audio that the gate has judged, one by one: a batch would share a dynamic range.
 
-    A posterior may lie as far from torch's as the gate found over all of it, and a step in 8 bits
-    more: the gate reads the logits too, and an engine may fuse the two graphs otherwise.
+    Of the lengths that an engine with these faces takes, as the gate chose them. A posterior may
+    lie as far from torch's as the gate found over all of it, and a step in 8 bits more: the gate
+    reads the logits too, and an engine may fuse the two graphs otherwise.
     """
     comparison = accepted.comparison
     windows = evidence.windows
+    some = windows[spread(windows, _INT8_WINDOWS)]
     whole = Offline(
-        recordings=tuple(windows[spread(windows, _INT8_WINDOWS), None]),
+        recordings=tuple(map(exported.fitting, some)),
         tolerance=comparison.largest_difference + accepted.tolerance,
         snr_db=comparison.snr_db,
     )
     by_length: dict[int, list[NDArray[np.float32]]] = {}
-    for window in odd_windows(windows):
-        by_length.setdefault(len(window), []).append(window[None])
-    odd = [
+    for window in odd_windows(windows, faces):
+        recording = exported.fitting(window)
+        by_length.setdefault(recording.shape[1], []).append(recording)
+    odd_difference = comparison.odd_lengths_largest_difference or 0.0
+    cases = [
         Offline(
             recordings=tuple(recordings),
-            tolerance=comparison.odd_lengths_largest_difference + accepted.tolerance,
+            tolerance=odd_difference + accepted.tolerance,
             snr_db=comparison.odd_lengths_snr_db,
         )
         for length, recordings in by_length.items()
-        if length != windows.shape[1]
+        if length != whole.recordings[0].shape[1]
     ]
-    return (whole, *odd)
+    if comparison.streams_largest_difference is not None:
+        streams = Offline(
+            recordings=tuple(map(exported.fitting, long_streams(windows))),
+            tolerance=comparison.streams_largest_difference + accepted.tolerance,
+            snr_db=comparison.streams_snr_db,
+        )
+        cases.append(streams)
+    return (whole, *cases)
 
 
 def verify_bundle(
-    folder: Path, module: nn.Module, *, precision: Precision, offline: tuple[Offline, ...]
+    folder: Path,
+    exported: Exportable,
+    *,
+    precision: Precision,
+    offline: Mapping[str, tuple[Offline, ...]],
 ) -> tuple[Cell, ...]:
     """Run a written bundle in every way, and hold each to the trained model.
 
@@ -92,9 +112,10 @@ def verify_bundle(
 
     Args:
         folder: of a whole bundle.
-        module: what it was exported from: `pcm` to `posteriors`.
+        exported: what it was written from.
         precision: how its weights are stored.
-        offline: recordings to run without a stream.
+        offline: recordings to run without a stream, by the graph's file; those of shapes that an
+            engine does not take are left out for it.
 
     Returns:
         a row for each way.
@@ -103,14 +124,11 @@ def verify_bundle(
         ExportError: answers of one differ; the message names it.
         BundleFault: the bundle cannot be loaded.
     """
-
-    def torch_answers(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            answers: NDArray[np.float32] = module(torch.from_numpy(pcm)).numpy()
-        return answers
-
     cells: list[Cell] = []
-    expected = [[torch_answers(pcm) for pcm in case.recordings] for case in offline]
+    expected = {
+        file: [[exported.answers(pcm) for pcm in case.recordings] for case in cases]
+        for file, cases in offline.items()
+    }
     for file, model in start_all(read_bundle(folder)):
         streaming = model.manifest.streaming
         recording = probe(_num_samples(streaming), batch=1, seed=3)[0]
@@ -125,10 +143,11 @@ def verify_bundle(
             largest_difference=0.0,
             tolerance=TOLERANCE,
         )
-        for case, answers in zip(offline, expected, strict=True):
-            cells.append(_checked(_offline_cell(start, model, case, answers)))
+        for case, answers in zip(offline[file], expected[file], strict=True):
+            if all(takes(model.engine.faces, pcm.shape) for pcm in case.recordings):
+                cells.append(_checked(_offline_cell(start, model, case, answers)))
         if precision is Precision.FLOAT32:
-            wanted = form.offline(torch_answers, recording, streaming)
+            wanted = form.offline(exported.answers, recording, streaming)
         else:
             wanted = form.offline(partial(ask, model), recording, streaming)
             start = replace(start, against=OFFLINE, tolerance=STREAM_TOLERANCE)

@@ -7,6 +7,7 @@ another way, on arm64 too.
 """
 
 import copy
+import itertools
 import logging
 import tempfile
 from collections.abc import Collection, Iterator
@@ -19,8 +20,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from runtime.backends.onnx import Engine
+
 from . import ExportError, quantizers
+from .clips import Arrays, Face, long_streams
 from .layers import OPERATORS, Layer, layers_of
+from .recurrence import unround_states
 
 
 class Precision(StrEnum):
@@ -57,10 +62,11 @@ class Quantizer:
         """Prepare.
 
         Args:
-            graph: a float32 model as `targets.onnx` writes it; input `pcm` (batch, samples).
+            graph: a float32 model as `targets.onnx` writes it, of windows or of steps.
             precision: one of the 8-bit ones.
             calibration: (clips, samples) in [-1, 1], as the device will hear; `int8-dynamic`
-                learns nothing from them.
+                learns nothing from them. A graph of steps learns from every step of each clip,
+                the first ones from initial states among them, and of long streams of clips.
             library: name of a file of `quantizers`, which rewrites the graph.
 
         Raises:
@@ -86,7 +92,8 @@ class Quantizer:
                 )
             self._ranges: Any = None
             if precision is Precision.INT8_STATIC:
-                self._ranges = _ranges(self._model, calibration, Path(folder))
+                feeds = _feeds(graph, calibration)
+                self._ranges = _ranges(self._model, feeds, Path(folder))
 
     def quantized(self, names: Collection[str]) -> bytes:
         """The graph with these layers in 8 bits and all else as it was.
@@ -103,6 +110,7 @@ class Quantizer:
         with _quiet():
             # Libraries change what they are given.
             model = self._library.in_8_bits(copy.deepcopy(self._model), sorted(names), self._ranges)
+            unround_states(model.graph, names)
         del model.metadata_props[:]
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
@@ -124,8 +132,19 @@ def _prepared(graph: bytes, folder: Path) -> Any:
     return onnx.load(path)
 
 
-def _ranges(model: Any, calibration: NDArray[np.float32], folder: Path) -> Any:
-    """Least and largest value of every tensor around a product, over the clips."""
+def _feeds(graph: bytes, calibration: NDArray[np.float32]) -> Iterator[Arrays]:
+    """What the float graph is fed over the clips, one run at a time: no more is held."""
+    engine = Engine(graph)
+    face = Face.of(engine.inputs)
+    if not face.states:
+        return ({"pcm": clip[None]} for clip in calibration)
+    # A stream's states hold the clip before too, or a join of two.
+    recordings = itertools.chain(calibration, long_streams(calibration))
+    return (feeds for one in recordings for feeds, _ in face.play(engine.run, one[None]))
+
+
+def _ranges(model: Any, feeds: Iterator[Arrays], folder: Path) -> Any:
+    """Least and largest value of every tensor around a product, over all that is fed."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     path = folder / "calibrated.onnx"
@@ -136,7 +155,7 @@ def _ranges(model: Any, calibration: NDArray[np.float32], folder: Path) -> Any:
         augmented_model_path=str(folder / "augmented.onnx"),
         calibrate_method=CalibrationMethod.MinMax,
     )
-    calibrator.collect_data(_Clips(calibration))
+    calibrator.collect_data(_Reader(feeds))
     ranges = calibrator.compute_data()
     _leave_out_what_relu_drops(model.graph, ranges)
     return ranges
@@ -159,13 +178,13 @@ def _leave_out_what_relu_drops(graph: Any, ranges: Any) -> None:
             ranges[name] = TensorData(lowest=least, highest=largest)
 
 
-class _Clips:
-    """One clip after the other, as the library asks for them."""
+class _Reader:
+    """One run's inputs after the other, as the library asks for them."""
 
-    def __init__(self, calibration: NDArray[np.float32]) -> None:
-        self._feeds = ({"pcm": clip[None]} for clip in calibration)
+    def __init__(self, feeds: Iterator[Arrays]) -> None:
+        self._feeds = feeds
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> Arrays | None:
         return next(self._feeds, None)
 
 

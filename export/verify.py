@@ -1,6 +1,6 @@
 """Is the exported graph the trained model? Asked on lengths nobody rounds to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runtime.backends.onnx import Engine
+from runtime.stream import Engine as RuntimeEngine
 
 from . import ExportError
+from .clips import Face, takes
+from .targets import Target
 
 TOLERANCE = 1e-5
 """Largest difference of a posterior: float32 kernels may sum in another order."""
@@ -49,9 +52,7 @@ def largest_difference(
     tolerance: float = TOLERANCE,
     seed: int = 0,
 ) -> float:
-    """Largest |exported - torch| over the lengths.
-
-    Where torch's answers exceed 1, which posteriors cannot, differences are divided by the largest.
+    """`parity` of a graph of windows over the lengths, alone and in twos.
 
     Args:
         module: `pcm` to `output`.
@@ -62,46 +63,79 @@ def largest_difference(
         seed: of the waveforms.
 
     Raises:
-        ExportError: it exceeds the tolerance; the message names the length.
+        ExportError: as `parity`.
     """
-    engine = Engine(graph)
-    worst = 0.0
-    for number, length in enumerate(lengths):
-        pcm = probe(length, batch=1 + number % 2, seed=seed)
+
+    def answers(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            expected = module(torch.from_numpy(pcm)).numpy()
-        difference = float(np.abs(engine.run({"pcm": pcm})[output] - expected).max())
+            expected: NDArray[np.float32] = module(torch.from_numpy(pcm)).numpy()
+        return expected
+
+    recordings = (
+        probe(length, batch=1 + number % 2, seed=seed) for number, length in enumerate(lengths)
+    )
+    return parity(answers, graph, recordings, output=output, tolerance=tolerance)
+
+
+def parity(
+    answers: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    graph: bytes,
+    recordings: Iterable[NDArray[np.float32]],
+    *,
+    output: str = "posteriors",
+    tolerance: float = TOLERANCE,
+    start: Callable[[bytes], RuntimeEngine] | None = None,
+) -> float:
+    """Largest |exported - torch| over recordings.
+
+    Where torch's answers exceed 1, which posteriors cannot, differences are divided by the largest.
+
+    Args:
+        answers: torch's to a recording, in the order of the graph's runs.
+        graph: of windows or of steps.
+        recordings: (batch, samples) each; of steps one at a time, in whole chunks.
+        output: the answer's name.
+        tolerance: the largest difference allowed.
+        start: of the engine that runs the graph; None: ONNX Runtime's. Recordings of shapes that
+            its graph does not take are left out.
+
+    Raises:
+        ExportError: it exceeds the tolerance; the message names the recording's length.
+    """
+    engine = (start or Engine)(graph)
+    face = Face.of(engine.inputs)
+    worst = 0.0
+    for pcm in recordings:
+        if not takes(engine.faces, pcm.shape):
+            continue
+        expected = answers(pcm)
+        difference = float(np.abs(face.answers(engine.run, pcm, output) - expected).max())
         difference /= max(1.0, float(np.abs(expected).max()))
         if not difference <= tolerance:
             raise ExportError(
                 f"the exported graph differs from the trained model by {difference:.2g} on "
-                f"{length} samples; at most {tolerance:.0e} is allowed. Nothing was written."
+                f"{pcm.shape[1]} samples; at most {tolerance:.0e} is allowed. Nothing was written."
             )
         worst = max(worst, difference)
     return worst
 
 
-def kernel_difference(graph: bytes, windows: NDArray[np.float32]) -> float:
+def kernel_difference(graph: bytes, windows: NDArray[np.float32], target: Target) -> float:
     """Largest difference of a posterior between two ways of this machine to run one graph.
 
-    ONNX Runtime's integer kernels, and the same graph operator by operator without them. In 8 bits
+    An engine's integer kernels, and the same graph operator by operator without them. In 8 bits
     a float that lies near the middle of two steps goes to either by its last bit, and other
     processors have other last bits; so this is what another machine may show.
 
     Args:
-        graph: `pcm` to `posteriors`.
+        graph: of windows or of steps; each way then goes on from its own states.
         windows: float32 (windows, samples) in [-1, 1].
+        target: of the graph's format.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    plain = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    engine = Engine(graph)
+    engine, run_plain = target.Engine(graph), target.plain(graph)
+    face = Face.of(engine.inputs)
     worst = 0.0
     for window in windows:
-        feeds = {"pcm": window[None]}
-        difference = engine.run(feeds)["posteriors"] - plain.run(["posteriors"], feeds)[0]
-        worst = max(worst, float(np.abs(difference).max()))
+        ways = (face.answers(run, window[None], "posteriors") for run in (engine.run, run_plain))
+        worst = max(worst, float(np.abs(np.subtract(*ways)).max()))
     return worst

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .archive import read_zip
-from .faults import BundleFault
-from .manifest import short
+from .faults import BundleFault, short
 from .manifest_reader import read_object, take
 
 BLOCKS_FILE = "blocks.json"

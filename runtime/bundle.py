@@ -11,12 +11,14 @@ import numpy as np
 from .archive import file_too_large, is_dropping, open_zip, read_bounded, too_large
 from .arrays import read_arrays
 from .faults import BundleFault
+from .forms import form_of
 from .manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     SCHEMA_VERSION,
     Decision,
     Manifest,
+    State,
     Streaming,
     Tensor,
     seal,
@@ -30,6 +32,7 @@ __all__ = [
     "Decision",
     "Golden",
     "Manifest",
+    "State",
     "Streaming",
     "Tensor",
     "file_digest",
@@ -44,17 +47,20 @@ MAX_MANIFEST_BYTES = 1 << 20
 """Most bytes of manifest.json: as Python objects, JSON takes up to 30 times its own size."""
 MAX_GOLDEN_BYTES = 128 << 20
 """Most bytes of a golden pair, unpacked: twice the longest window."""
+MAX_GOLDEN_ANSWERS = 1000
+"""Most answers of a model with states: its hop may be one sample, and each answer is a run."""
 _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Golden:
-    """One stored input and output of the model, for `doctor` to replay."""
+    """One stored input and output of a graph, for `doctor` to replay."""
 
     pcm: np.ndarray
-    """float32 (batch, samples) in [-1, 1]."""
+    """float32 (batch, samples) in [-1, 1]; for a model with states (1, answers * hop_samples)."""
     posteriors: np.ndarray
-    """float32 (batch, num_labels)."""
+    """float32 (answers, num_labels): one a recording, or with states one a hop, from the initial
+    states on."""
     tolerance: float
     """Largest absolute difference that another machine may show."""
 
@@ -70,17 +76,38 @@ class Bundle:
     def model(self) -> bytes:
         return self.files[self.manifest.model_file]
 
-    def golden(self) -> Golden:
-        """The stored input and output.
+    def golden(self, file: str | None = None) -> Golden:
+        """The stored input and output of a graph.
+
+        Args:
+            file: the graph's, of `manifest.model_files`; None: the first one's.
 
         Raises:
-            BundleFault: not the arrays that a golden holds.
+            BundleFault: not the arrays that a golden holds, or not of this model's shapes.
         """
-        golden = read_golden(self.files[GOLDEN_FILE])
-        if golden.posteriors.shape[1] != len(self.manifest.labels):
+        golden = read_golden(self.files[GOLDEN_FILE], file or self.manifest.model_file)
+        manifest = self.manifest
+        num_labels = len(manifest.labels)
+        if golden.posteriors.shape[1] != num_labels:
             raise BundleFault(
                 f"{GOLDEN_FILE}: posteriors have {golden.posteriors.shape[1]} columns and the "
-                f"manifest {len(self.manifest.labels)} labels. Export again."
+                f"manifest {num_labels} labels. Export again."
+            )
+        try:
+            num_answers = form_of(manifest.streaming).num_answers(
+                golden.pcm.shape, manifest.streaming
+            )
+        except BundleFault as fault:
+            raise BundleFault(f"{GOLDEN_FILE}: {fault}") from fault
+        if manifest.streaming.has_states and num_answers > MAX_GOLDEN_ANSWERS:
+            raise BundleFault(
+                f"{GOLDEN_FILE}: pcm {golden.pcm.shape} holds {num_answers:,} hops, and at most "
+                f"{MAX_GOLDEN_ANSWERS:,} are replayed. Export again with a shorter one."
+            )
+        if len(golden.posteriors) != num_answers:
+            raise BundleFault(
+                f"{GOLDEN_FILE}: posteriors have {len(golden.posteriors)} rows, and pcm "
+                f"{golden.pcm.shape} has {num_answers} answers. Export again."
             )
         return golden
 
@@ -125,12 +152,20 @@ def read_bundle(path: str | Path) -> Bundle:
         raise BundleFault(f"{path}: cannot be read: {error}") from error
 
 
-def read_golden(data: bytes) -> Golden:
-    """Read golden.npz's bytes: `pcm`, `posteriors` and the scalar `tolerance`.
+def read_golden(data: bytes, file: str) -> Golden:
+    """Read golden.npz's bytes: `pcm`, `posteriors` and the scalar `tolerance`, all of them shared.
+
+    Where graphs of one bundle answer differently, as in 8 bits, one may have `posteriors` or a
+    `tolerance` of its own in place of the shared one, or both: `<file>.posteriors` and
+    `<file>.tolerance`, such as `model.tflite.posteriors`.
+
+    Args:
+        data: of the file.
+        file: the graph's, such as model.tflite.
 
     Raises:
-        BundleFault: not an npz, an array missing, of a wrong shape or dtype, pickled, or over
-            128 MiB.
+        BundleFault: not an npz, an array missing, of a wrong number of dimensions or dtype, not
+            finite, pickled, or over 128 MiB.
     """
     try:
         arrays = read_arrays(data, what="a golden pair", max_bytes=MAX_GOLDEN_BYTES)
@@ -139,14 +174,15 @@ def read_golden(data: bytes) -> Golden:
     missing = [name for name in ("pcm", "posteriors", "tolerance") if name not in arrays]
     if missing:
         raise BundleFault(f"{GOLDEN_FILE} lacks {', '.join(missing)}. Export again.")
-    pcm, posteriors, tolerance = (arrays[name] for name in ("pcm", "posteriors", "tolerance"))
+    pcm = arrays["pcm"]
+    posteriors, tolerance = (
+        arrays.get(f"{file}.{name}", arrays[name]) for name in ("posteriors", "tolerance")
+    )
     for name, array in (("pcm", pcm), ("posteriors", posteriors)):
         if array.dtype != np.float32 or array.ndim != 2:
             raise BundleFault(f"{GOLDEN_FILE}: {name} must be float32 with 2 dimensions")
-        if len(array) != len(pcm) or not np.isfinite(array).all():
-            raise BundleFault(
-                f"{GOLDEN_FILE}: {name} {array.shape} must be finite, with as many rows as pcm"
-            )
+        if not np.isfinite(array).all():
+            raise BundleFault(f"{GOLDEN_FILE}: {name} must be finite. Export again.")
     if tolerance.shape != () or tolerance.dtype.kind != "f":
         raise BundleFault(f"{GOLDEN_FILE}: tolerance must be one float")
     if not 0.0 < float(tolerance) < np.inf:

@@ -121,7 +121,7 @@ def listen_command(
 def print_events(events: Iterable[Event], *, as_json: bool = False, label_width: int = 0) -> int:
     """Print each event on stdout at once, as `  1.20 -   2.20 s  yes   0.97` or as a line of JSON.
 
-    The two times are the stretch that holds the word, which is as long as the model's window.
+    The two times are the stretch that holds the word, which is as long as the model looks back.
     A reader that goes away (`| head -1`) has seen enough: printing ends without an error.
 
     Args:
@@ -236,10 +236,11 @@ def _table(report: Report) -> str:
         ("golden", f"largest error {report.max_error:.2e}, tolerance {report.tolerance:.2e}"),
         ("load", f"{report.load_ms:.1f} ms"),
         (
-            "window",
-            f"{report.window_ms:.2f} ms (median), {report.window_p90_ms:.2f} ms (p90), one every "
+            "answer",
+            f"{report.step_ms:.2f} ms (median), {report.step_p90_ms:.2f} ms (p90), one every "
             f"{report.hop_ms:g} ms",
         ),
+        ("stream", f"{report.form}, keeps {report.stream_bytes / 2**10:.1f} KiB"),
         (
             "real time",
             f"{report.real_time_factor:.4f} s of compute for a second of audio (median), "
@@ -288,7 +289,7 @@ def _parser() -> argparse.ArgumentParser:
         "doctor",
         help="check a bundle on this machine",
         description="Verify digests, replay the stored example offline and as a stream, time one "
-        "window (ms), tell peak memory (MiB), and show what the export measured.",
+        "answer (ms), tell peak memory (MiB), and show what the export measured.",
         epilog=f"example: {_PROGRAM} doctor keywords",
     )
     timing = commands.add_parser(

@@ -12,11 +12,12 @@ import numpy as np
 
 from .bundle import Bundle, read_bundle
 from .faults import AudioFault, BundleFault
+from .forms import form_of
 from .replay import replay
 from .stream import Model, start_all
 from .verified import Cell, read_table
 
-_MAX_WINDOWS = 50
+_MAX_STEPS = 50
 _MAX_TIME_S = 2.0
 
 
@@ -33,17 +34,23 @@ class Report:
     """Backend and version, such as "onnxruntime 1.32.0"."""
     machine: str
     max_error: float
-    """Largest absolute difference from the golden posteriors, of any graph and engine here."""
+    """Largest absolute difference from the golden posteriors, of the graph and engine here that
+    come nearest to what they may differ."""
     tolerance: float
-    """Largest difference that the exporter allows."""
+    """Largest difference that the exporter allows there."""
     load_ms: float
     """Reading, verifying and starting the engine, once."""
-    window_ms: float
-    """Compute for one window, median of at most 50."""
-    window_p90_ms: float
-    """What one window in ten takes, or longer."""
+    form: str
+    """How it streams: the manifest's."""
+    step_ms: float
+    """Compute for one answer of a stream, a window anew or a hop with states: median of at most
+    50."""
+    step_p90_ms: float
+    """What one answer in ten takes, or longer."""
     hop_ms: float
-    """Audio between two windows."""
+    """Audio between two answers."""
+    stream_bytes: int
+    """What a stream keeps from hop to hop: its window, or its states."""
     threads: int
     peak_memory_bytes: int | None
     """Most memory that the process ever held, Python included; None where no system call tells."""
@@ -55,12 +62,12 @@ class Report:
     @property
     def real_time_factor(self) -> float:
         """Compute time for a second of audio, in seconds; from 1 on the device cannot follow."""
-        return self.window_ms / self.hop_ms
+        return self.step_ms / self.hop_ms
 
     @property
     def real_time_factor_p90(self) -> float:
-        """The same for one window in ten."""
-        return self.window_p90_ms / self.hop_ms
+        """The same for one answer in ten."""
+        return self.step_p90_ms / self.hop_ms
 
     @property
     def failed(self) -> tuple[Cell, ...]:
@@ -85,7 +92,7 @@ class Report:
 
 
 def check(path: str | Path, *, threads: int = 1) -> Report:
-    """Verify a bundle, replay its golden pair offline and streamed, and time one window.
+    """Verify a bundle, replay its golden pair offline and streamed, and time one answer.
 
     Args:
         path: a bundle's folder or its .zip.
@@ -107,12 +114,16 @@ def _examined(bundle: Bundle, *, threads: int, started_s: float) -> Report:
     models = start_all(bundle, threads=threads)
     file, model = next(models)
     load_ms = 1e3 * (time.perf_counter() - started_s)
-    golden = bundle.golden()
-    times_ms = _window_times_ms(model)
+    golden = bundle.golden(file)
+    times_ms, stream_bytes = _timed(model)
     manifest, engine = model.manifest, model.engine.version
     replayed = [*replay(file, model, golden)]
     for other_file, other in models:
-        replayed += replay(other_file, other, golden)
+        replayed += replay(other_file, other, bundle.golden(other_file))
+    worst = max(
+        (cell for cell in replayed if cell.against == "golden"),
+        key=lambda cell: cell.largest_difference / cell.tolerance,
+    )
     return Report(
         name=manifest.name,
         schema_version=manifest.schema_version,
@@ -120,12 +131,14 @@ def _examined(bundle: Bundle, *, threads: int, started_s: float) -> Report:
         numpy=np.__version__,
         engine=engine,
         machine=machine(),
-        max_error=max(cell.largest_difference for cell in replayed if cell.against == "golden"),
-        tolerance=golden.tolerance,
+        max_error=worst.largest_difference,
+        tolerance=worst.tolerance,
         load_ms=load_ms,
-        window_ms=float(np.median(times_ms)),
-        window_p90_ms=float(np.percentile(times_ms, 90)),
+        form=manifest.streaming.form,
+        step_ms=float(np.median(times_ms)),
+        step_p90_ms=float(np.percentile(times_ms, 90)),
         hop_ms=1e3 * manifest.streaming.hop_samples / manifest.sample_rate,
+        stream_bytes=stream_bytes,
         threads=threads,
         peak_memory_bytes=peak_memory_bytes(),
         replayed=tuple(replayed),
@@ -151,16 +164,20 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def _window_times_ms(model: Model) -> list[float]:
-    """Of windows of quiet noise: digital silence can be faster than speech."""
+def _timed(model: Model) -> tuple[list[float], int]:
+    """Times in ms of a stream's answers to quiet noise, and the bytes that it keeps.
+
+    Digital silence can be faster than speech.
+    """
+    streaming = model.manifest.streaming
+    memory = form_of(streaming).start(model)
     rng = np.random.default_rng(0)
-    shape = model.manifest.streaming.window_samples
-    window = rng.uniform(-0.1, 0.1, shape).astype(np.float32)
-    model.posteriors(window)  # the first run allocates
+    hop = rng.uniform(-0.1, 0.1, streaming.hop_samples).astype(np.float32)
+    memory.answer(hop)  # the first run allocates
     times_ms: list[float] = []
     end_s = time.perf_counter() + _MAX_TIME_S
-    while len(times_ms) < _MAX_WINDOWS and (not times_ms or time.perf_counter() < end_s):
+    while len(times_ms) < _MAX_STEPS and (not times_ms or time.perf_counter() < end_s):
         started_s = time.perf_counter()
-        model.posteriors(window)
+        memory.answer(hop)
         times_ms.append(1e3 * (time.perf_counter() - started_s))
-    return times_ms
+    return times_ms, memory.size_bytes

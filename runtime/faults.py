@@ -1,5 +1,7 @@
 """What can go wrong on the device, as one family that a caller can catch."""
 
+import math
+
 
 class RuntimeFault(Exception):  # noqa: N818 RuntimeError is Python's own
     """A fault a user can act on: the message names the value, the rule and the way out."""
@@ -27,3 +29,16 @@ def one_line(error: object, max_characters: int = 200) -> str:
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
     )
+
+
+def short(value: object) -> str:
+    """A value for a message: a number of thousands of digits must not fill the screen."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."

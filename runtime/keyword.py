@@ -32,7 +32,8 @@ class KeywordDetector:
     Args:
         decision: the manifest's, made at export.
         labels: all labels in the posteriors' order.
-        streaming: window and hop, to place an event in time.
+        streaming: window and hop, to place an event in time; with states, the window is how far
+            back the model judges.
         sample_rate: samples per second.
         threshold: in place of the decision's, in (0, 1].
 

@@ -5,31 +5,36 @@ Every rule is checked in both directions, so a manifest that cannot run cannot b
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .archive import check_file_names
-from .faults import BundleFault
+from .faults import BundleFault, short
+from .manifest_rules import (
+    check_decision,
+    check_names,
+    check_states,
+    check_tensors,
+    unknown,
+    within,
+)
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """What this runtime writes; it reads every minor version of the same major one."""
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 TASKS = ("keywords",)
-STREAMING_FORMS = ("sliding_window",)
+STREAMING_FORMS = ("sliding_window", "incremental")
+MAX_MODELS = 4
+"""Most graphs of one model, each in a format of its own."""
 MAX_WINDOW_SAMPLES = 1 << 24
 """Longest window, 64 MiB of float32: beyond it a manifest is a mistake or an attack."""
 MAX_WINDOWS = 10_000
 """Most windows that smoothing or patience may look back on."""
-MAX_LABELS = 10_000
-MAX_SCORES = 1_000_000
-"""Most scores that smoothing keeps, 8 MB."""
 
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -56,22 +61,38 @@ class State:
     initial: float = 0.0
     """What it is filled with before the first step."""
 
+    @property
+    def next_name(self) -> str:
+        """Of the graph's output that the next step takes for `name`."""
+        return f"{self.name}_next"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """How a stream of samples meets a model that wants a whole window."""
+    """How a stream of samples meets a model: as windows, or step by step."""
 
     form: str = "sliding_window"
+    """The name of a file in forms/, which says what a stream must answer."""
     window_samples: int
-    """Samples the model sees at once."""
+    """Samples that an answer judges: what the graph sees at once, or with states looks back on."""
     hop_samples: int
-    """Samples from one window's start to the next one's; at most the window."""
+    """Samples from one answer to the next; at most the window."""
 
     def __post_init__(self) -> None:
         if self.form not in STREAMING_FORMS:
-            raise _unknown("streaming.form", self.form, STREAMING_FORMS)
-        _within("streaming.window_samples", self.window_samples, 1, MAX_WINDOW_SAMPLES)
-        _within("streaming.hop_samples", self.hop_samples, 1, self.window_samples)
+            raise unknown("streaming.form", self.form, STREAMING_FORMS)
+        within("streaming.window_samples", self.window_samples, 1, MAX_WINDOW_SAMPLES)
+        within("streaming.hop_samples", self.hop_samples, 1, self.window_samples)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the graph takes a hop with what the hops before left, or a whole window."""
+        return self.form == "incremental"
+
+    @property
+    def graph_samples(self) -> int:
+        """Samples that a stream feeds to the graph at a time."""
+        return self.hop_samples if self.has_states else self.window_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +111,11 @@ class Decision:
     """Samples after an event in which there is no other."""
 
     def __post_init__(self) -> None:
-        _check_names("decision.keywords", self.keywords)
+        check_names("decision.keywords", self.keywords)
         check_threshold(self.threshold)
-        _within("decision.smoothing_windows", self.smoothing_windows, 1, MAX_WINDOWS)
-        _within("decision.patience", self.patience, 1, MAX_WINDOWS)
-        _within("decision.refractory_samples", self.refractory_samples, 0, 1 << 40)
+        within("decision.smoothing_windows", self.smoothing_windows, 1, MAX_WINDOWS)
+        within("decision.patience", self.patience, 1, MAX_WINDOWS)
+        within("decision.refractory_samples", self.refractory_samples, 0, 1 << 40)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +135,13 @@ class Manifest:
     task: str = "keywords"
     sample_rate: int = 16000
     """Samples per second, in [4000, 192000]."""
-    inputs: tuple[Tensor, ...] = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
+    inputs: tuple[Tensor, ...] = ()
+    """Empty is filled in: pcm (batch, samples), or with states (1, hop_samples)."""
     outputs: tuple[Tensor, ...] = ()
-    """Empty is filled in with the task's own: posteriors (batch, num_labels)."""
+    """Empty is filled in with the task's own: posteriors (batch, num_labels), with states of 1."""
+    states: tuple[State, ...] = ()
+    """With the incremental form alone, and always: what a step hands to the next. In manifest.json
+    the key is left out where there are none, as before schema 1.1."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Free JSON: recipe, commit, teacher, licence of the training data."""
     measured: Mapping[str, Any] = field(default_factory=dict)
@@ -128,26 +153,45 @@ class Manifest:
     def __post_init__(self) -> None:
         check_version(self.schema_version)
         if self.task not in TASKS:
-            raise _unknown("task", self.task, TASKS)
-        _check_names("name", (self.name,))
-        _within("sample_rate", self.sample_rate, 4000, 192_000)
-        _check_names("labels", self.labels)
+            raise unknown("task", self.task, TASKS)
+        check_names("name", (self.name,))
+        within("sample_rate", self.sample_rate, 4000, 192_000)
+        check_names("labels", self.labels)
+        stepping = self.streaming.has_states
+        batch = 1 if stepping else "batch"
+        if not self.inputs:
+            samples = self.streaming.hop_samples if stepping else "samples"
+            tensor = Tensor(name="pcm", shape=(batch, samples), dtype="float32")
+            object.__setattr__(self, "inputs", (tensor,))
         if not self.outputs:
-            tensor = Tensor(name="posteriors", shape=("batch", len(self.labels)), dtype="float32")
+            tensor = Tensor(name="posteriors", shape=(batch, len(self.labels)), dtype="float32")
             object.__setattr__(self, "outputs", (tensor,))
-        _check_tensors(self)
-        _check_decision(self)
+        check_tensors(self)
+        check_states(self)
+        check_decision(self)
         _check_files(self.files)
 
     @property
     def model_file(self) -> str:
-        """Name of the graph's file that `load` runs, such as model.onnx."""
+        """The first of `model_files`."""
         return self.model_files[0]
 
     @property
     def model_files(self) -> tuple[str, ...]:
-        """Every graph's file; this schema's bundles hold one."""
-        return tuple(name for name in sorted(self.files) if name.startswith("model."))
+        """Every graph's file, one for each format: model.onnx first, the others by name."""
+        return tuple(sorted(_models(self.files), key=lambda name: (name != "model.onnx", name)))
+
+    @property
+    def graph_inputs(self) -> tuple[Tensor, ...]:
+        """What the graph takes: the inputs, and each state by its name."""
+        states = (Tensor(name=s.name, shape=s.shape, dtype=s.dtype) for s in self.states)
+        return (*self.inputs, *states)
+
+    @property
+    def graph_outputs(self) -> tuple[Tensor, ...]:
+        """What the graph gives: the outputs, and each state as the next step takes it."""
+        states = (Tensor(name=s.next_name, shape=s.shape, dtype=s.dtype) for s in self.states)
+        return (*self.outputs, *states)
 
     def to_json(self) -> str:
         """Text for manifest.json, digest included.
@@ -226,51 +270,6 @@ def check_threshold(threshold: float) -> None:
         raise BundleFault(f"threshold must lie in (0, 1], got {short(threshold)}")
 
 
-def _check_tensors(manifest: Manifest) -> None:
-    """The graph's face must be the task's: one waveform in, one row of posteriors out."""
-    window = manifest.streaming.window_samples
-    faces = (
-        ("inputs", manifest.inputs, "pcm", "samples", window),
-        ("outputs", manifest.outputs, "posteriors", None, len(manifest.labels)),
-    )
-    for where, tensors, name, free, size in faces:
-        wanted = f"[{name}: float32 (batch, {free or size})]"
-        ok = (
-            len(tensors) == 1
-            and tensors[0].name == name
-            and tensors[0].dtype == "float32"
-            and len(tensors[0].shape) == 2
-            and tensors[0].shape[0] in ("batch", 1)
-            and (tensors[0].shape[1] == size or (free is not None and tensors[0].shape[1] == free))
-        )
-        if not ok:
-            got = [f"{tensor.name}: {tensor.dtype} {tensor.shape}" for tensor in tensors]
-            raise BundleFault(f"{where} of a keyword model must be {wanted}, got {got}")
-
-
-def _check_decision(manifest: Manifest) -> None:
-    known = set(manifest.labels)
-    strangers = [word for word in manifest.decision.keywords if word not in known]
-    if strangers:
-        raise BundleFault(
-            f"decision.keywords {short(strangers)} are not among the labels "
-            f"{short(list(manifest.labels))}"
-        )
-    num_scores = manifest.decision.smoothing_windows * len(manifest.decision.keywords)
-    if num_scores > MAX_SCORES:
-        raise BundleFault(
-            f"decision.smoothing_windows times keywords must be at most {MAX_SCORES:,} scores to "
-            f"keep, got {num_scores:,}"
-        )
-    span_samples = (manifest.decision.patience - 1) * manifest.streaming.hop_samples
-    if span_samples >= manifest.streaming.window_samples:
-        raise BundleFault(
-            f"decision.patience {manifest.decision.patience} spans {span_samples} samples, and "
-            f"the windows that agree must overlap: keep (patience - 1) * hop_samples under "
-            f"window_samples {manifest.streaming.window_samples}"
-        )
-
-
 def _check_files(files: Mapping[str, str]) -> None:
     check_file_names((MANIFEST_FILE, *files))
     for name, digest in files.items():
@@ -280,49 +279,21 @@ def _check_files(files: Mapping[str, str]) -> None:
             raise BundleFault(f"files: {name} needs a sha256 of 64 lower-case hex digits")
     if GOLDEN_FILE not in files:
         raise BundleFault(f"files: {GOLDEN_FILE} is missing; `doctor` replays it. Export again.")
-    models = sorted(name for name in files if name.startswith("model."))
-    if len(models) != 1 or not models[0].rpartition(".")[2].isidentifier():
-        raise BundleFault(f"files: wanted one model, such as model.onnx, got {short(models)}")
+    models = _models(files)
+    formats = {name.rpartition(".")[2] for name in models}
+    if not (
+        1 <= len(models) <= MAX_MODELS
+        and len(formats) == len(models)
+        and all(suffix.isidentifier() for suffix in formats)
+    ):
+        raise BundleFault(
+            f"files: wanted 1 to {MAX_MODELS} models, each of a format of its own, such as "
+            f"model.onnx and model.tflite; got {short(sorted(models))}"
+        )
 
 
-def _check_names(where: str, names: tuple[str, ...]) -> None:
-    """Names are printed one event a line, so they hold no line breaks or control characters."""
-    if not 1 <= len(names) <= MAX_LABELS:
-        raise BundleFault(f"{where} must hold 1 to {MAX_LABELS:,} names, got {len(names):,}")
-    for name in names:
-        if not name.strip() or not name.isprintable() or len(name) > 200:
-            raise BundleFault(
-                f"{where}: {name[:200]!r} must be 1 to 200 printable characters and not blank"
-            )
-    if len(set(names)) != len(names):
-        raise BundleFault(f"{where} must differ from one another, got {short(list(names))}")
-
-
-def _within(where: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise BundleFault(f"{where} must lie in [{least}, {most}], got {short(value)}")
-
-
-def _unknown(where: str, value: str, known: tuple[str, ...]) -> BundleFault:
-    near = difflib.get_close_matches(value[:100], known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return BundleFault(
-        f"{where} {value[:100]!r} is not known to this runtime, which knows {list(known)}.{hint} "
-        "A newer runtime may read this bundle."
-    )
-
-
-def short(value: object) -> str:
-    """A value for a message: a number of thousands of digits must not fill the screen."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:
-        return f"an integer of {value.bit_length()} bits"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = f"a deeply nested {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _models(files: Mapping[str, str]) -> list[str]:
+    return [name for name in files if name.startswith("model.")]
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
@@ -330,9 +301,12 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
     raw = {item.name: getattr(manifest, item.name) for item in dataclasses.fields(manifest)}
     for name in ("streaming", "decision"):
         raw[name] = dataclasses.asdict(raw[name])
-    for name in ("inputs", "outputs"):
+    for name in ("inputs", "outputs", "states"):
         raw[name] = [dataclasses.asdict(tensor) for tensor in raw[name]]
+    if not manifest.states:
+        del raw["states"]
     for name in ("files", "provenance", "measured"):
         raw[name] = dict(raw[name])
-    order = ("schema_version", "name", "task", "sample_rate", "streaming", "inputs", "outputs")
+    first = ("schema_version", "name", "task", "sample_rate", "streaming", "inputs", "outputs")
+    order = [*first, *(["states"] if manifest.states else [])]
     return {key: raw[key] for key in (*order, *(key for key in raw if key not in order))}

@@ -3,11 +3,11 @@
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from .faults import BundleFault
-from .manifest import Decision, Manifest, Streaming, Tensor, check_version, digest_of, short
+from .faults import BundleFault, short
+from .manifest import Decision, Manifest, State, Streaming, Tensor, check_version, digest_of
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "a string": (str,),
@@ -54,6 +54,7 @@ class _Reader:
             sample_rate=take(raw, "sample_rate", "an integer"),
             inputs=self._tensors(raw, "inputs"),
             outputs=self._tensors(raw, "outputs"),
+            states=self._states(raw) if "states" in raw else (),
             provenance=take(raw, "provenance", "an object"),
             measured=take(raw, "measured", "an object"),
             schema_version=raw["schema_version"],
@@ -79,25 +80,39 @@ class _Reader:
         )
 
     def _tensors(self, raw: dict[str, Any], key: str) -> tuple[Tensor, ...]:
-        tensors = []
+        tensors = [
+            Tensor(
+                name=take(item, "name", "a string", where),
+                shape=_shape(item, where, (str, int)),
+                dtype=take(item, "dtype", "a string", where),
+            )
+            for where, item in self._objects(raw, key, Tensor)
+        ]
+        if not tensors:
+            raise BundleFault(f"{key} must name a tensor, got an empty list")
+        return tuple(tensors)
+
+    def _states(self, raw: dict[str, Any]) -> tuple[State, ...]:
+        return tuple(
+            State(
+                name=take(item, "name", "a string", where),
+                shape=_shape(item, where, (int,)),
+                dtype=take(item, "dtype", "a string", where),
+                initial=take(item, "initial", "a number", where),
+            )
+            for where, item in self._objects(raw, "states", State)
+        )
+
+    def _objects(
+        self, raw: dict[str, Any], key: str, kind: type
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each object of a list, with where its keys are for a message."""
         for index, item in enumerate(take(raw, key, "a list")):
             where = f"{key}[{index}]"
             if not isinstance(item, dict):
                 raise BundleFault(f"{where} must be an object, got {short(item)}")
-            self._only_known(item, Tensor, f"{where}.")
-            shape = take(item, "shape", "a list", f"{where}.")
-            if not all(type(size) in (str, int) for size in shape):
-                raise BundleFault(f"{where}.shape must hold names and sizes, got {short(shape)}")
-            tensors.append(
-                Tensor(
-                    name=take(item, "name", "a string", f"{where}."),
-                    shape=tuple(shape),
-                    dtype=take(item, "dtype", "a string", f"{where}."),
-                )
-            )
-        if not tensors:
-            raise BundleFault(f"{key} must name a tensor, got an empty list")
-        return tuple(tensors)
+            self._only_known(item, kind, f"{where}.")
+            yield f"{where}.", item
 
     def _only_known(self, raw: Mapping[str, Any], kind: type, where: str) -> None:
         if self._newer:
@@ -156,6 +171,14 @@ def _strings(raw: Mapping[str, Any], key: str, where: str = "") -> tuple[str, ..
     if not all(isinstance(value, str) for value in values):
         raise BundleFault(f"manifest.json: {where}{key} must hold strings, got {short(values)}")
     return tuple(values)
+
+
+def _shape(raw: Mapping[str, Any], where: str, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    shape = take(raw, "shape", "a list", where)
+    if not all(type(size) in kinds for size in shape):
+        wanted = "names and sizes" if str in kinds else "sizes"
+        raise BundleFault(f"{where}shape must hold {wanted}, got {short(shape)}")
+    return tuple(shape)
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

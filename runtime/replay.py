@@ -71,12 +71,19 @@ def streamed(model: Model, waveform: np.ndarray, blocks: Sequence[int]) -> np.nd
 
 
 def ask(model: Model, pcm: np.ndarray) -> np.ndarray:
-    """What the graph answers to (batch, samples), without a stream; NaN is let through.
+    """What the graph answers to recordings without a stream; NaN is let through.
+
+    Args:
+        model: as `load` gives it.
+        pcm: float32 (batch, samples); for a model with states one recording of whole hops.
+
+    Returns:
+        (batch, num_labels), or with states an answer for each hop, (answers, num_labels).
 
     Raises:
         BundleFault: the graph refuses the shape or fails.
     """
-    return model.engine.run({model.manifest.inputs[0].name: pcm})[model.manifest.outputs[0].name]
+    return form_of(model.manifest.streaming).ask(model, pcm)
 
 
 def difference(answers: np.ndarray, expected: np.ndarray) -> float:
@@ -91,14 +98,14 @@ def difference(answers: np.ndarray, expected: np.ndarray) -> float:
 def replay(file: str, model: Model, golden: Golden) -> Iterator[Cell]:
     """The golden pair offline, then as a stream in every chunking where it holds a hop.
 
-    Streams are held to this machine's own offline answers, and where one of their answers is the
-    model's to the whole golden input, to the golden too. A model that already fails offline is
-    not streamed.
+    Streams are held to this machine's own offline answers, and where their answers are the model's
+    to the golden input too, to the golden as well. A model that already fails offline is not
+    streamed.
 
     Args:
         file: the graph's name.
         model: started from it.
-        golden: the bundle's; its first recording is streamed, for 24 hops at most.
+        golden: the bundle's for this graph; its first recording is streamed, for 24 hops at most.
 
     Raises:
         AudioFault: a golden input that no stream takes.
@@ -128,7 +135,9 @@ def replay(file: str, model: Model, golden: Golden) -> Iterator[Cell]:
         return
     form = form_of(streaming)
     offline = form.offline(functools.partial(ask, model), waveform, streaming)
-    whole = form.sees_all(num_samples, streaming) if len(waveform) == num_samples else None
+    shared = form.in_stream(num_samples, streaming)
+    shared = range(shared.start, min(shared.stop, len(offline)))  # the stream may end before
+    stored = golden.posteriors[: len(shared)]
     for name, blocks in chunkings(len(waveform), streaming.hop_samples).items():
         heard = streamed(model, waveform, blocks)
         cell = dataclasses.replace(cell, form=streaming.form, chunk_samples=name)
@@ -138,11 +147,9 @@ def replay(file: str, model: Model, golden: Golden) -> Iterator[Cell]:
             largest_difference=difference(heard, offline),
             tolerance=TOLERANCE,
         )
-        if whole is not None:
-            last = heard[whole : whole + 1]  # empty where the stream gave too few
-            yield dataclasses.replace(
-                cell, largest_difference=difference(last, golden.posteriors[:1])
-            )
+        if shared:
+            found = heard[shared.start : shared.stop]  # fewer where the stream gave too few
+            yield dataclasses.replace(cell, largest_difference=difference(found, stored))
 
 
 class _Recorder:
@@ -152,6 +159,7 @@ class _Recorder:
         self._engine: Engine = model.engine
         self._output = model.manifest.outputs[0].name
         self.inputs = model.engine.inputs
+        self.faces = model.engine.faces
         self.outputs = model.engine.outputs
         self.version = model.engine.version
         self.answers: list[np.ndarray] = []

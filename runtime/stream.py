@@ -11,12 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from .bundle import Bundle, Manifest, Tensor, read_bundle
-from .faults import AudioFault, BundleFault, EngineMissing
+from .faults import AudioFault, BundleFault, EngineMissing, short
+from .forms import form_of
 from .keyword import Event, KeywordDetector
-from .manifest import short
-
-PEAK_LIMIT = 8.0
-"""Largest |sample| taken for a waveform in [-1, 1]: resampling overshoots, but never by 18 dB."""
+from .waveform import as_waveform, describe
 
 
 class Engine(Protocol):
@@ -26,6 +24,8 @@ class Engine(Protocol):
     """
 
     inputs: tuple[Tensor, ...]
+    faces: tuple[tuple[Tensor, ...], ...]
+    """Every choice of inputs that it takes, `inputs` first: a fixed graph may hold more lengths."""
     outputs: tuple[Tensor, ...]
     version: str
     """Name and version for a report, such as "onnxruntime 1.32.0"."""
@@ -65,37 +65,42 @@ class Model:
         """What the model says about one window.
 
         Args:
-            window: float32 (samples,) in [-1, 1].
+            window: float32 (samples,) in [-1, 1]; whole hops for a model with states, which starts
+                from their initial values and answers at the end.
 
         Returns:
             float32 (num_labels,).
 
         Raises:
             AudioFault: another dtype or shape, or a sample that is not finite.
-            BundleFault: the model fails on it, or answers with another shape or with NaN.
+            BundleFault: the model cannot take that many samples or fails on them, or answers with
+                another shape or with NaN.
         """
         if not isinstance(window, np.ndarray) or window.dtype != np.float32 or window.ndim != 1:
-            raise AudioFault(f"a window must be float32 (samples,), got {_describe(window)}")
-        return self._posteriors(as_waveform(window))
+            raise AudioFault(f"a window must be float32 (samples,), got {describe(window)}")
+        streaming = self.manifest.streaming
+        pcm = as_waveform(window)[None]
+        answers = form_of(streaming).ask(self, pcm)
+        num_answers = form_of(streaming).num_answers(pcm.shape, streaming)
+        self.check(self.manifest.outputs[0].name, answers, (num_answers, len(self.labels)))
+        return np.array(answers[-1])
 
-    def _posteriors(self, window: np.ndarray) -> np.ndarray:
-        posteriors = self.engine.run({"pcm": window[None, :]})["posteriors"]
-        wanted = (1, len(self.labels))
-        if posteriors.shape != wanted or not np.isfinite(posteriors).all():
+    def check(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Raises BundleFault unless an output of the graph has this shape and is finite."""
+        if values.shape != shape or not np.isfinite(values).all():
             raise BundleFault(
-                f"the model of {self.manifest.name!r} must answer {wanted} finite posteriors, got "
-                f"{posteriors.shape}: {short(posteriors.tolist())}. Run doctor, then export again."
+                f"the model of {self.manifest.name!r} must answer {shape} finite {name}, got "
+                f"{values.shape}: {short(values.ravel()[:100].tolist())}. Run doctor, then export "
+                "again."
             )
-        row: np.ndarray = posteriors[0]
-        return row
 
 
 class Stream:
     """One source's buffers and decisions.
 
-    The stream begins in silence, and a window ends after every `hop_samples` received samples, so
-    that early words are seen too. Windows depend on the number of samples alone: any chunking
-    gives the same events.
+    The stream begins in silence, and the model answers after every `hop_samples` received samples,
+    so that early words are seen too. When it answers depends on the number of samples alone: any
+    chunking gives the same events. How it answers is the form's: see forms/.
     """
 
     def __init__(self, model: Model, *, threshold: float | None = None) -> None:
@@ -108,15 +113,16 @@ class Stream:
             manifest.sample_rate,
             threshold=threshold,
         )
-        self._window = np.zeros(manifest.streaming.window_samples, dtype=np.float32)
+        self._memory = form_of(manifest.streaming).start(model)
         self._hop = np.zeros(manifest.streaming.hop_samples, dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Back to silence at 0 seconds, as a new stream."""
         self._detector.reset()
-        self._window[:] = 0.0
+        self._memory.reset()
         self._received_samples = 0
+        self._within_block = False
 
     def push(self, block: np.ndarray) -> list[Event]:
         """Take the next samples and give the events that they complete.
@@ -127,9 +133,16 @@ class Stream:
         Raises:
             AudioFault: another dtype or shape, NaN, or float samples that were never scaled. The
                 stream is then as it was before.
-            BundleFault: the model fails; `reset()` before going on.
+            BundleFault: the model fails. After that, or a stop of any other kind within a block,
+                the stream has lost its place and refuses every block until `reset()`.
         """
+        if self._within_block:
+            raise BundleFault(
+                "this stream stopped within a block and lost its place: reset() it before going "
+                "on, and run doctor if it happens again."
+            )
         waveform = as_waveform(block)
+        self._within_block = True  # until it is not: Ctrl-C may come while the engine runs
         hop_samples = len(self._hop)
         events: list[Event] = []
         taken = 0
@@ -143,6 +156,7 @@ class Stream:
                 event = self._evaluate()
                 if event is not None:
                     events.append(event)
+        self._within_block = False
         return events
 
     def flush(self) -> list[Event]:
@@ -151,32 +165,34 @@ class Stream:
         Silence follows until no window holds a received sample any more (one sample less than a
         window of it), so that a word cut off by the end is seen wherever training put it in its
         window. No event ends after the last received sample.
+
+        Raises:
+            BundleFault: as `push`.
         """
         received_samples = self._received_samples
         if received_samples == 0:
             return []
-        events = self.push(np.zeros(len(self._window) - 1, dtype=np.float32))
+        window_samples = self._model.manifest.streaming.window_samples
+        events = self.push(np.zeros(window_samples - 1, dtype=np.float32))
         self.reset()
         end_s = received_samples / self._model.sample_rate
         return [dataclasses.replace(event, end_s=min(event.end_s, end_s)) for event in events]
 
     def _evaluate(self) -> Event | None:
-        kept_samples = len(self._window) - len(self._hop)
-        self._window[:kept_samples] = self._window[len(self._hop) :]
-        self._window[kept_samples:] = self._hop
-        posteriors = self._model._posteriors(self._window)
+        posteriors = self._memory.answer(self._hop)
         return self._detector.update(posteriors, self._received_samples)
 
 
 def load(path: str | Path, *, threads: int = 1) -> Model:
-    """Read a bundle, verify its digests and start its engine.
+    """Read a bundle, verify its digests and start an engine.
 
     Args:
         path: a bundle's folder or its .zip.
         threads: processor threads of the engine, 1 or more.
 
     Raises:
-        BundleFault: the bundle is absent, damaged or too new, or its engine is not installed.
+        BundleFault: the bundle is absent, damaged or too new, or no engine of its graphs' formats
+            is installed.
     """
     bundle = read_bundle(path)
     try:
@@ -186,13 +202,16 @@ def load(path: str | Path, *, threads: int = 1) -> Model:
 
 
 def start(bundle: Bundle, *, threads: int = 1) -> Model:
-    """Start the engine of a bundle already read, and check that graph and manifest agree.
+    """Start the first graph of a bundle already read that an engine here runs.
+
+    A graph that its engine refuses is a fault: the next graph is no way around damage.
 
     Raises:
-        BundleFault: no backend for the model file, or a graph that is not what the manifest says.
+        EngineMissing: no engine is installed; the message names what to install for each graph.
+        BundleFault: a graph that is not what the manifest says.
     """
-    manifest = bundle.manifest
-    return _model(manifest, engine_for(manifest.model_file, bundle.model, threads=threads))
+    _, model = next(start_all(bundle, threads=threads))
+    return model
 
 
 def start_all(bundle: Bundle, *, threads: int = 1) -> Iterator[tuple[str, Model]]:
@@ -204,36 +223,58 @@ def start_all(bundle: Bundle, *, threads: int = 1) -> Iterator[tuple[str, Model]
 
     Yields:
         the graph's file name and its model, one after the other; first what `start` gives. Engines
-        that are not installed are passed over.
+        that are not installed are passed over, and so are formats that this runtime does not know.
 
     Raises:
         BundleFault: as `start`, of any of them; or no engine at all is installed.
     """
-    _check_threads(threads)
-    missing: EngineMissing | None = None
+    missing: list[EngineMissing] = []
     num_started = 0
     for file_name in bundle.manifest.model_files:
-        for engine_class in _backend(file_name).ENGINES:
-            try:
-                engine = engine_class(bundle.files[file_name], threads=threads)
-            except EngineMissing as fault:
-                missing = missing or fault
-                continue
+        for engine in _engines(file_name, bundle.files[file_name], threads, missing):
             num_started += 1
             yield file_name, _model(bundle.manifest, engine)
-    if missing is not None and not num_started:
-        raise missing
+    if not num_started:
+        raise _none_of(missing)
 
 
 def engine_for(file_name: str, model: bytes, *, threads: int) -> Engine:
-    """Start the engine that the ending of a model's file asks for.
+    """Start the first engine here that runs the format that the ending of a model's file tells.
 
     Raises:
-        BundleFault: no such backend, fewer than 1 thread, or a model that it cannot load.
+        EngineMissing: none is installed, or this runtime does not know the format.
+        BundleFault: fewer than 1 thread, or a model that it cannot load.
     """
+    missing: list[EngineMissing] = []
+    for engine in _engines(file_name, model, threads, missing):
+        return engine
+    raise _none_of(missing)
+
+
+def _engines(
+    file_name: str, model: bytes, threads: int, missing: list[EngineMissing]
+) -> Iterator[Engine]:
+    """Each engine that starts; what those lack that are not installed is added to `missing`."""
     _check_threads(threads)
-    engine: Engine = _backend(file_name).Engine(model, threads=threads)
-    return engine
+    try:
+        engine_classes = _backend(file_name).ENGINES
+    except EngineMissing as fault:
+        missing.append(fault)
+        return
+    for engine_class in engine_classes:
+        try:
+            engine = engine_class(model, threads=threads)
+        except EngineMissing as fault:
+            missing.append(fault)
+        else:
+            yield engine
+
+
+def _none_of(missing: list[EngineMissing]) -> EngineMissing:
+    if len(missing) == 1:
+        return missing[0]
+    each = "; or ".join(str(fault) for fault in missing)
+    return EngineMissing(f"no engine that runs this bundle is installed: {each}")
 
 
 def _check_threads(threads: int) -> None:
@@ -249,7 +290,7 @@ def _backend(file_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise BundleFault(
+        raise EngineMissing(
             f"{file_name} needs a backend {suffix!r}, which this runtime does not have. "
             "Update the runtime, or export to onnx."
         ) from error
@@ -257,40 +298,13 @@ def _backend(file_name: str) -> ModuleType:
 
 def _model(manifest: Manifest, engine: Engine) -> Model:
     """Raises BundleFault where graph and manifest disagree."""
-    window_samples = manifest.streaming.window_samples
+    samples = manifest.streaming.graph_samples
     for kind, stated, actual in (
-        ("input", manifest.inputs, engine.inputs),
-        ("output", manifest.outputs, engine.outputs),
+        ("input", manifest.graph_inputs, engine.inputs),
+        ("output", manifest.graph_outputs, engine.outputs),
     ):
-        _check_graph(kind, tuple(_sized(tensor, window_samples) for tensor in stated), actual)
+        _check_graph(kind, tuple(_sized(tensor, samples) for tensor in stated), actual)
     return Model(manifest=manifest, engine=engine)
-
-
-def as_waveform(block: np.ndarray) -> np.ndarray:
-    """A caller's block as float32 (samples,) in [-1, 1]; int16 is divided by 32768.
-
-    Raises:
-        AudioFault: another dtype or shape, NaN or infinity, or a peak over 8: integers that
-            were cast to float and not scaled.
-    """
-    if not isinstance(block, np.ndarray) or block.ndim != 1:
-        raise AudioFault(
-            f"a block must be an array (samples,) of one channel, got {_describe(block)}. "
-            "Average the channels of stereo first."
-        )
-    if block.dtype.kind == "i" and block.dtype.itemsize == 2:
-        return block.astype(np.float32) / np.float32(32768)
-    if block.dtype.kind != "f" or block.dtype.itemsize not in (4, 8):
-        raise AudioFault(f"a block must be float32, float64 or int16, got {_describe(block)}")
-    peak = float(np.max(np.abs(block), initial=0.0))
-    if not np.isfinite(peak):
-        raise AudioFault("a block holds NaN or infinity; samples must be finite, in [-1, 1]")
-    if peak > PEAK_LIMIT:
-        raise AudioFault(
-            f"float samples must lie in [-1, 1], got a peak of {peak:g}. "
-            "Divide by the integer type's range, or push int16."
-        )
-    return block.astype(np.float32, copy=False)
 
 
 def _check_graph(kind: str, wanted: tuple[Tensor, ...], actual: tuple[Tensor, ...]) -> None:
@@ -307,23 +321,19 @@ def _check_graph(kind: str, wanted: tuple[Tensor, ...], actual: tuple[Tensor, ..
     )
     if not ok:
         raise BundleFault(
-            f"the graph's {kind}s {[_face(tensor) for tensor in actual]} do not fit the manifest's "
-            f"{[_face(tensor) for tensor in wanted]}. Export again."
+            f"the graph's {kind}s {_faces(actual, wanted)} do not fit the manifest's "
+            f"{_faces(wanted, actual)}. Export again."
         )
 
 
 def _sized(tensor: Tensor, samples: int) -> Tensor:
-    """A stream feeds one window at a time, whatever else the graph could take."""
+    """A stream feeds one window or hop at a time, whatever else the graph could take."""
     sizes = {"batch": 1, "samples": samples}
     shape = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape)
     return dataclasses.replace(tensor, shape=shape)
 
 
-def _face(tensor: Tensor) -> str:
-    return f"{tensor.name}: {tensor.dtype} {list(tensor.shape)}"
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    return type(value).__name__
+def _faces(tensors: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> list[str]:
+    """Of those that the others lack: a model may have a hundred states, and one be wrong."""
+    few = [tensor for tensor in tensors if tensor not in others] or tensors
+    return [f"{tensor.name}: {tensor.dtype} {list(tensor.shape)}" for tensor in few[:4]]

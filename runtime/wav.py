@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .faults import AudioFault
-from .stream import PEAK_LIMIT
+from .waveform import PEAK_LIMIT
 
 MAX_FILE_BYTES = 1 << 30
 """Largest file, about 9 hours of 16-bit mono at 16 kHz: it is read into memory."""

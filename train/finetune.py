@@ -20,17 +20,24 @@ from .data.selection import check_labels, labels_of, partition_of
 from .data.source import Recordings
 from .errors import RecipeError
 from .learner import Learner
+from .models.bc_resnet import BcResNetConfig
+from .models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from .models.checkpoints import digest, load_config
-from .models.ds_cnn import DsCnn, DsCnnConfig
+from .models.conformer import ConformerConfig
+from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
+from .models.keyword_transformer import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
+from .nearest import nearest
 from .seeding import seeded
+from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
     AugmentConfig,
+    ClipPool,
     KeywordModel,
     KeywordObjective,
-    PooledEncoder,
     confusion,
+    pooled,
     predict,
     save_keywords,
 )
@@ -44,16 +51,29 @@ class KeywordsRecipe:
 
     task: Literal["keywords"]
     """The head and the score."""
-    body: Literal["wav2vec2", "ds_cnn"] = "wav2vec2"
-    """`wav2vec2`: the encoder given by --model; `ds_cnn`: a small CNN on log-mel, from scratch."""
+    body: str = ENCODER
+    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch."""
+    bc_resnet: BcResNetConfig = BcResNetConfig()
+    """Sizes of the `bc_resnet` body."""
+    conformer: ConformerConfig = ConformerConfig()
+    """Sizes of the `conformer` body."""
     ds_cnn: DsCnnConfig = DsCnnConfig()
     """Sizes of the `ds_cnn` body."""
+    keyword_transformer: KeywordTransformerConfig = KeywordTransformerConfig()
+    """Sizes of the `keyword_transformer` body, which sees whole windows."""
+    causal_keyword_transformer: CausalKeywordTransformerConfig = CausalKeywordTransformerConfig()
+    """Sizes of the `causal_keyword_transformer` body, which a stream can run step by step."""
     labels: tuple[str, ...] = ()
     """Classes; clips of other words are left out. None: every label with enough clips."""
     min_clips_per_label: int = 50
     """Clips of the train partition that make a label a class of its own."""
     window_seconds: float = 1.0
-    """What the model looks at; clips are centred in it."""
+    """What the model judges; clips are centred in it, and a causal body answers at its end."""
+    streaming: Literal["sliding_window", "incremental"] = "sliding_window"
+    """How an export streams the model, unless it is told otherwise: run anew on every window, or
+    step by step, which a causal body alone can."""
+    chunk_ms: int = 80
+    """Of `incremental`: audio of a step, a multiple of the body's frames."""
     updates: int
     """Optimizer steps."""
     body_rate_scale: float = 1.0
@@ -72,6 +92,24 @@ class KeywordsRecipe:
     """Of new weights, order, augmentation and dropout."""
 
     def __post_init__(self) -> None:
+        if self.body != ENCODER and self.body not in BODIES:
+            raise ValueError(
+                f"there is no body {self.body!r}; {nearest(self.body, [ENCODER, *BODIES])}"
+            )
+        fixed = self.keyword_transformer.window_samples
+        if self.body == "keyword_transformer" and fixed != self.window_samples:
+            raise ValueError(
+                f"a keyword_transformer of window_samples {fixed} judges no other window; "
+                f"set window_seconds to {fixed / SAMPLE_RATE:g}, or keyword_transformer."
+                f"window_samples to {self.window_samples}"
+            )
+        if self.streaming == "incremental" and not is_causal(self.body):
+            raise ValueError(
+                f"streaming 'incremental' needs a causal body, and {self.body!r} is trained on "
+                "whole windows; take 'sliding_window', or a causal body"
+            )
+        if self.chunk_ms < 1:
+            raise ValueError(f"chunk_ms must be 1 or more, got {self.chunk_ms}")
         if self.updates < 1 or self.window_seconds <= 0:
             raise ValueError("updates must be 1 or more and window_seconds positive")
         if not 0.0 < self.body_rate_scale <= 1.0 or not 0.0 <= self.label_smoothing < 1.0:
@@ -127,6 +165,11 @@ def finetune(
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
+    if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
+        raise RecipeError(
+            f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
+            "take for a part of it; leave it at 0, or train a causal body"
+        )
     run.start(out, recipe, resume=resume, **made_from)
     _train(recipe, keyword_model, train_cuts, packed, out)
     save_keywords(out / "model", keyword_model)
@@ -141,7 +184,7 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
     Raises:
         RecipeError: recipe and `model` do not fit.
     """
-    if (recipe.body == "wav2vec2") != (model is not None):
+    if (recipe.body == ENCODER) != (model is not None):
         raise RecipeError(
             f"a recipe with body {recipe.body!r} "
             + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
@@ -153,13 +196,13 @@ def _origin(model: Path) -> dict[str, Any]:
     return {"sha256": digest(model), **load_config(model, "wav2vec2").get("provenance", {})}
 
 
-def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> PooledEncoder | DsCnn:
+def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
     if model is None:
-        return DsCnn(recipe.ds_cnn)
+        return BODIES[recipe.body].build(getattr(recipe, recipe.body))
     encoder = load_encoder(model)
     if random_init:
         encoder = Wav2Vec2Encoder(encoder.config)
-    return PooledEncoder(encoder)
+    return pooled(encoder)
 
 
 def _train(
@@ -171,6 +214,7 @@ def _train(
         recipe.augment,
         window_samples=recipe.window_samples,
         noises=[noise for noise in noises if np.any(noise)],
+        leads=ClipPool(packed, tuple(cuts.ids)),
         label_smoothing=recipe.label_smoothing,
     )
     learner = Learner(

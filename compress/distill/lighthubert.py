@@ -17,6 +17,7 @@ from train.config import MaskConfig
 from train.data.batches import Batch
 from train.data.masking import span_mask
 from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.models.wav2vec2_config import Wav2Vec2Config
 from train.objectives import Loss, Objective
 from train.seeding import Draws
 from train.targets.layers import layer_mean
@@ -95,6 +96,7 @@ class LightHubert(Objective):
             batch,
             top_layers=self.top_layers,
             normalize=self.normalize_targets,
+            lead_samples=lead_samples(self.teacher, self.supernet.encoder.config),
         )
         losses = [
             distillation_loss(self.supernet, subnet, batch, frame_mask, target, self.frames)
@@ -128,6 +130,11 @@ def check_teacher(teacher: Wav2Vec2Encoder, supernet: Supernet, top_layers: int)
             f"teacher and student must frame the audio alike; kernels and strides are {strides[0]} "
             f"and {strides[1]}. Choose another --space or another --teacher."
         )
+    if teacher.config.streaming is not None and supernet.encoder.config.streaming is None:
+        raise CompressError(
+            f"the teacher streams and space {supernet.space.name!r} hears whole utterances, so "
+            "that their frames end elsewhere. Choose another --teacher."
+        )
     if not 1 <= top_layers <= teacher.config.num_layers:
         raise CompressError(
             f"top_layers must lie in [1, {teacher.config.num_layers}], the teacher's layers; "
@@ -148,12 +155,35 @@ def student_mask(
     )
 
 
+def lead_samples(teacher: Wav2Vec2Encoder, student: Wav2Vec2Config) -> int:
+    """Silence that a teacher hears first, so that its frames end where a streaming student's do."""
+    if student.streaming is None or teacher.config.streaming is not None:
+        return 0
+    return student.window_samples - student.stride_samples
+
+
 @torch.no_grad()
 def teacher_target(
-    teacher: Wav2Vec2Encoder, batch: Batch, *, top_layers: int, normalize: bool
+    teacher: Wav2Vec2Encoder,
+    batch: Batch,
+    *,
+    top_layers: int,
+    normalize: bool,
+    lead_samples: int = 0,
 ) -> Tensor:
-    """Mean of the last `top_layers` feed-forward outputs: (batch, frames, embed_dim)."""
-    output = teacher(batch.waveform, batch.lengths)
+    """Mean of the last `top_layers` feed-forward outputs: (batch, frames, embed_dim).
+
+    Args:
+        teacher: in eval mode.
+        batch: what it hears.
+        top_layers: of its layers, counted from the last.
+        normalize: each of them over time.
+        lead_samples: silence before each row, as the function of this name says.
+    """
+    waveform, lengths = batch.waveform, batch.lengths
+    if lead_samples:
+        waveform, lengths = functional.pad(waveform, (lead_samples, 0)), lengths + lead_samples
+    output = teacher(waveform, lengths)
     return layer_mean(
         output.ffn_outputs, output.padding_mask, top_layers=top_layers, normalize=normalize
     )

@@ -19,8 +19,10 @@ from train.data.cuts import SAMPLE_RATE
 from train.models.checkpoints import digest, load_config, stated_family
 from train.models.wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
 from train.models.wav2vec2_config import Wav2Vec2Config
+from train.tasks.bodies import name_of
 from train.tasks.keywords import FAMILY as KEYWORDS
 from train.tasks.keywords import PooledEncoder, load_keywords
+from train.tasks.streaming_encoder import StreamingPooledEncoder
 
 from .. import CompressError
 from ..supernet import FAMILY as SUPERNET
@@ -193,8 +195,9 @@ def _encoder_in(folder: Path) -> Wav2Vec2Encoder:
     if family != KEYWORDS:
         return load_encoder(folder)
     body = load_keywords(folder).body
-    if not isinstance(body, PooledEncoder):
+    if not isinstance(body, PooledEncoder | StreamingPooledEncoder):
         raise CompressError(
-            f"{folder} holds a keyword model without an encoder (ds_cnn); only encoders are pruned"
+            f"{folder} holds a keyword model without an encoder ({name_of(body)}); "
+            "only encoders are pruned"
         )
     return body.encoder

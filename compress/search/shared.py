@@ -85,6 +85,10 @@ class SharedFeatures:
     def _encode(self, subnet: Subnet, weights: dict[str, Tensor], index: int) -> Encoded:
         dense = self.supernet.wiring(subnet, weights)
         lengths = self.batches[index].lengths
+        if dense.config.streaming is not None:  # one pass hands states on; no stage is by itself
+            masks = None if self._masks is None else self._masks[index]
+            output = self.supernet(subnet, self.batches[index].waveform, lengths, masks)
+            return Encoded(output.output, output.padding_mask)
         stages = list(self._stages(subnet, dense, weights, index))
         keys = [(index, path) for path in accumulate((stage.choice,) for stage in stages)]
         known = len(stages)

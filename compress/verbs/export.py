@@ -19,6 +19,20 @@ EXAMPLE = (
 )
 
 
+class Form(StrEnum):
+    """A manifest's `streaming.form`, as flags are written."""
+
+    SLIDING_WINDOW = "sliding-window"
+    INCREMENTAL = "incremental"
+
+
+class Format(StrEnum):
+    """`export.targets`' files, which --help lists without importing them."""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+
+
 class Precision(StrEnum):
     """`export.quantize.Precision`'s values, which --help lists without importing it."""
 
@@ -48,9 +62,28 @@ def export(
         float,
         typer.Option(callback=posterior, help="Least smoothed posterior of an event, in (0, 1]."),
     ] = 0.7,
-    hop_ms: Annotated[int, typer.Option(min=1, help="Time between two windows, in ms.")] = 100,
-    smoothing: Annotated[int, typer.Option(min=1, help="Windows averaged before deciding.")] = 3,
-    patience: Annotated[int, typer.Option(min=1, help="Windows in a row that must agree.")] = 1,
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            help="How it streams. sliding-window: any model, run anew on every window; "
+            "incremental: a causal one, step by step, handing its states on.  "
+            "[default: the recipe's streaming]"
+        ),
+    ] = None,
+    hop_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="sliding-window: time between two windows, in ms.  [default: 100]"
+        ),
+    ] = None,
+    chunk_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="incremental: audio of a step, in ms.  [default: the recipe's chunk_ms]"
+        ),
+    ] = None,
+    smoothing: Annotated[int, typer.Option(min=1, help="Answers averaged before deciding.")] = 3,
+    patience: Annotated[int, typer.Option(min=1, help="Answers in a row that must agree.")] = 1,
     refractory_ms: Annotated[
         int, typer.Option(min=0, help="No event for this long after one, in ms.")
     ] = 500,
@@ -63,6 +96,22 @@ def export(
         ),
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "not stated",
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            help="Graph to write; repeatable, and a device runs the first that it has an engine "
+            "for. tflite needs the extra 'tflite'.  [default: onnx]",
+        ),
+    ] = None,
+    length: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="tflite: further length that the graph takes at once, beside its window; "
+            "repeatable, and weights are stored once.",
+        ),
+    ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -80,8 +129,8 @@ def export(
     quantizer: Annotated[
         Quantizer | None,
         typer.Option(
-            help="int8: library that rewrites the graph; optimum needs the extra of its name.  "
-            "[default: onnxruntime]"
+            help="int8: library that rewrites the onnx graph; optimum needs the extra of its "
+            "name.  [default: onnxruntime]"
         ),
     ] = None,
     keep_float: Annotated[
@@ -106,13 +155,21 @@ def export(
     seed: Annotated[
         int | None, typer.Option(min=0, help="int8: of the choice of clips.  [default: 0]")
     ] = None,
+    ort: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the graph as model.ort too, with the list of its operators for a minimal "
+            "mobile build of ONNX Runtime: a folder of its own beside the bundle.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Write a keyword model as a self-contained bundle, checked against torch.
 
-    A folder of transformers with labels of its own goes through optimum; one without goes by
-    compress import and compress finetune.
+    A folder of transformers with labels of its own goes through optimum, as sliding windows to
+    onnx; one without goes by compress import and compress finetune.
     """
     given = {
         "calibration": calibration,
@@ -124,7 +181,19 @@ def export(
         "seed": seed,
     }
     int8 = _int8(precision, {key: value for key, value in given.items() if value is not None})
+    written = tuple(dict.fromkeys(name.value for name in formats or (Format.ONNX,)))
+    if ort is not None:
+        if Format.ONNX not in written:
+            raise CallError(
+                f"--ort is made of an ONNX graph, and --format {' '.join(written)} writes none; "
+                "add --format onnx or leave --ort out"
+            )
+        from export.ort import check_place, write_ort
+
+        check_place(ort, out)
+    from ..exporting import DecisionFlags, GraphFlags, export_run
     from ..folders import is_transformers
+    from ..forms import FormFlags
 
     foreign = is_transformers(run)
     if window_ms is not None and not foreign:
@@ -132,19 +201,22 @@ def export(
             f"--window-ms is for a checkpoint of transformers, and {run} is none: a run's window "
             "is what it was trained on; leave it out"
         )
+    streaming = FormFlags(
+        form=None if form is None else form.name.lower(), hop_ms=hop_ms, chunk_ms=chunk_ms
+    )
+    graphs = GraphFlags(formats=written, lengths_s=tuple(length or ()))
     if dry_run:
         from ..planning import exporting, exporting_huggingface
 
         if foreign:
-            show(exporting_huggingface(run, out, window_ms, int8), as_json)
+            planned = exporting_huggingface(run, out, window_ms, streaming, int8, graphs)
         else:
-            show(exporting(run, out, int8), as_json)
+            planned = exporting(run, out, streaming, int8, graphs)
+        show(planned | ({} if ort is None else {"ort": str(ort)}), as_json)
         return
-    from ..exporting import DecisionFlags, export_run
 
     flags = DecisionFlags(
         threshold=threshold,
-        hop_ms=hop_ms,
         smoothing_windows=smoothing,
         patience=patience,
         refractory_ms=refractory_ms,
@@ -153,11 +225,29 @@ def export(
         from ..huggingface import export_checkpoint
 
         manifest = export_checkpoint(
-            run, out, name=name, window_ms=window_ms, flags=flags, licence=licence, int8=int8
+            run,
+            out,
+            name=name,
+            window_ms=window_ms,
+            flags=flags,
+            form=streaming,
+            graphs=graphs,
+            licence=licence,
+            int8=int8,
         )
     else:
-        manifest = export_run(run, out, name=name, flags=flags, licence=licence, int8=int8)
-    show({"bundle": str(out), **manifest.measured}, as_json)
+        manifest = export_run(
+            run,
+            out,
+            name=name,
+            flags=flags,
+            form=streaming,
+            licence=licence,
+            int8=int8,
+            graphs=graphs,
+        )
+    minimal = {} if ort is None else {"ort": write_ort(out, ort)}
+    show({"bundle": str(out), **minimal, **manifest.measured}, as_json)
 
 
 def _int8(precision: Precision, given: dict[str, object]) -> "Int8Flags | None":

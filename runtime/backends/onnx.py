@@ -53,7 +53,9 @@ class Engine:
             ) from error
         self.version = f"onnxruntime {onnxruntime.__version__}"
         self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
+        self.faces: tuple[tuple[Tensor, ...], ...] = (self.inputs,)
         self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
+        self._names = [tensor.name for tensor in self.outputs]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every output by name.
@@ -61,15 +63,16 @@ class Engine:
         Raises:
             BundleFault: the graph refuses the inputs' shapes or fails while running.
         """
-        names = [tensor.name for tensor in self.outputs]
         try:
-            values = self._session.run(names, dict(feeds))
+            values = self._session.run(
+                self._names, feeds if isinstance(feeds, dict) else dict(feeds)
+            )
         except Exception as error:  # as above: no public base class
             shapes = {name: array.shape for name, array in feeds.items()}
             raise BundleFault(
                 f"the model failed on inputs {shapes}: {one_line(error, 300)}"
             ) from error
-        return dict(zip(names, values, strict=True))
+        return dict(zip(self._names, values, strict=True))
 
 
 ENGINES = (Engine,)

@@ -6,7 +6,7 @@ import torch
 
 from compress.prune.recipe import HeadLimits, PruneRecipe, UnitLimits
 from train.models.wav2vec2 import Wav2Vec2Encoder
-from train.models.wav2vec2_config import Conv, Wav2Vec2Config
+from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
 
 CONFIG = Wav2Vec2Config(
     conv_layers=(
@@ -31,6 +31,12 @@ FAMILY = {
     ),
     "stack of positions": dataclasses.replace(
         CONFIG, conv_norm="layer", pos_conv_depth=2, pos_conv_weight_norm=False
+    ),
+    "in a stream": dataclasses.replace(
+        CONFIG,
+        conv_norm="layer",
+        normalize_waveform=True,
+        streaming=StreamingConfig(chunk_frames=2, left_frames=3),
     ),
     "alibi, no mask embedding": dataclasses.replace(
         CONFIG, num_heads=(5, 5), alibi=True, mask_embedding=False

@@ -30,7 +30,7 @@ from runtime.backends.onnx import Engine
 from runtime.blocks import read_blocks
 from runtime.cli import main as device
 from train.models.wav2vec2 import Wav2Vec2Encoder
-from train.models.wav2vec2_config import Conv, Wav2Vec2Config
+from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
 
 WINDOW = 400
 CONFIG = Wav2Vec2Config(
@@ -274,3 +274,9 @@ def test_a_dry_run_and_wrong_calls_write_nothing(call, tmp_path):
     assert code == 1
     assert "--window-ms" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_blocks_of_subnets_that_stream_are_not_timed_over_windows():
+    sizes = replace(CONFIG, conv_layers=CONFIG.conv_layers[:1], streaming=StreamingConfig())
+    with pytest.raises(CompressError, match="subnets of space 'one' stream"):
+        building_blocks(replace(SPACE, supernet=sizes), WINDOW)

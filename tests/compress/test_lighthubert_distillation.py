@@ -14,6 +14,7 @@ from compress.distill.lighthubert import (
     LightHubert,
     check_teacher,
     distillation_loss,
+    lead_samples,
     student_mask,
     teacher_target,
 )
@@ -21,6 +22,7 @@ from compress.supernet import Supernet
 from train.config import MaskConfig
 from train.data.batches import Batch
 from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.models.wav2vec2_config import StreamingConfig
 from train.seeding import Draws
 
 MASK = MaskConfig(prob=0.5, span=3)
@@ -217,6 +219,32 @@ def test_a_teacher_that_frames_the_audio_otherwise_is_refused(supernet):
     convs = (*CONFIG.conv_layers[:1], replace(CONFIG.conv_layers[1], stride=2))
     with pytest.raises(CompressError, match=r"must frame the audio alike.*\(4, 2\).*\(4, 4\)"):
         check_teacher(Wav2Vec2Encoder(replace(TEACHER, conv_layers=convs)), supernet, 2)
+
+
+def test_a_teacher_of_whole_utterances_hears_silence_until_its_frames_end_as_a_streams_do():
+    sizes = replace(CONFIG, streaming=StreamingConfig(chunk_frames=3, left_frames=4))
+    teacher = randomized(Wav2Vec2Encoder(TEACHER), 1).eval()
+    student = Supernet(replace(SPACE, supernet=sizes), TEACHER.embed_dim)
+    batch = make_batch()
+    # stride 40, and a frame is made of 50 samples
+    lead = lead_samples(teacher, sizes)
+    assert lead == 10
+    target = teacher_target(teacher, batch, top_layers=2, normalize=False, lead_samples=lead)
+    assert target.shape[1] == sizes.num_frames(LENGTHS[0]) == 50
+    led = torch.cat([torch.zeros(1, 10), batch.waveform[2:, : LENGTHS[2]]], 1)
+    alone = torch.stack(teacher(led).ffn_outputs[-2:]).mean(0)
+    torch.testing.assert_close(target[2:, : alone.shape[1]], alone, rtol=0, atol=1e-5)
+    loss = objective(teacher, student)(batch, Draws(0, 0))
+    assert loss.total.isfinite()
+    streaming = Wav2Vec2Encoder(replace(TEACHER, streaming=sizes.streaming)).eval()
+    check_teacher(streaming, student, 2)
+    assert lead_samples(streaming, sizes) == lead_samples(teacher, CONFIG) == 0
+
+
+def test_a_streaming_teacher_of_a_student_of_whole_utterances_is_refused(supernet):
+    streaming = Wav2Vec2Encoder(replace(TEACHER, streaming=StreamingConfig()))
+    with pytest.raises(CompressError, match="the teacher streams"):
+        check_teacher(streaming, supernet, 2)
 
 
 def test_a_teacher_with_other_channels_fits(supernet):

@@ -31,8 +31,9 @@ from train.models.context import Visible
 from train.models.families import family_of
 from train.models.patches import PatchEncoder
 from train.models.patches_config import PatchesConfig
+from train.models.streaming import initial
 from train.models.wav2vec2 import Wav2Vec2Encoder
-from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
+from train.models.wav2vec2_config import StreamingConfig, Wav2Vec2Config, paper_conv_layers
 from train.objectives.dmae import DecoderConfig as GapConfig
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
@@ -112,6 +113,25 @@ def test_torch_counts_the_same_multiplications(samples, stacked):
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoder(torch.zeros(1, samples))
     assert counter.get_total_flops() == 2 * macs(config, samples).total
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    chunk=st.integers(1, 9), left=st.integers(1, 9), chunks=st.integers(1, 3), stacked=st.booleans()
+)
+def test_torch_counts_the_same_multiplications_in_a_stream(chunk, left, chunks, stacked):
+    config = tiny(
+        conv_norm="layer",
+        streaming=StreamingConfig(chunk_frames=chunk, left_frames=left),
+        **(STACK if stacked else {}),
+    )
+    encoder = Wav2Vec2Encoder(config).eval()
+    piece = torch.zeros(1, chunk * config.stride_samples)
+    states = initial(encoder.shapes(), 1, like=piece)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        for _ in range(chunks):
+            _, states = encoder.stream(piece, states)
+    assert counter.get_total_flops() == 2 * macs(config, chunks * piece.shape[1]).total
 
 
 def test_half_the_frames_cost_half_the_products_and_a_quarter_of_the_attention():

@@ -24,6 +24,7 @@ from train.data.audio import PackedAudio
 from train.data.batches import FixedBatches
 from train.data.cuts import recording_cut, sorted_cuts
 from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.models.wav2vec2_config import StreamingConfig
 
 ELASTIC = replace(FIXED, conv_channels=((3, 6), (2, 4, 6)))
 TARGETS = Targets(
@@ -84,11 +85,12 @@ def valid(recordings):
     most=st.sampled_from([0, 20_000, 10**9]),
     hides=st.booleans(),
     pre_norm=st.booleans(),
+    streaming=st.none() | st.just(StreamingConfig(chunk_frames=3, left_frames=5)),
 )
 def test_shared_features_are_those_of_each_subnet_alone_bit_for_bit(
-    recordings, seeds, most, hides, pre_norm
+    recordings, seeds, most, hides, pre_norm, streaming
 ):
-    space = replace(ELASTIC, supernet=replace(CONFIG, pre_norm=pre_norm))
+    space = replace(ELASTIC, supernet=replace(CONFIG, pre_norm=pre_norm, streaming=streaming))
     supernet = randomized(Supernet(space, 12), 2).eval()
     batches, rng = valid(recordings), np.random.default_rng(0)
     masks = [

@@ -1,5 +1,7 @@
 """Subnets in place and cut out; `tests/oracle/` compares them with transformers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.cost.params import params
+from compress.cutting import cut_out
 from compress.spaces import Space, get_space
 from compress.supernet import Supernet, load_supernet, materialize, save_supernet
+from train.models.streaming import initial
+from train.models.wav2vec2 import load_encoder
+from train.models.wav2vec2_config import StreamingConfig
 
 SPACE = get_space("otolite-tiny")
 
@@ -22,6 +28,19 @@ def supernet() -> Supernet:
 def elastic() -> Supernet:
     """One whose feature extractor is elastic too."""
     return randomized(get_space("otolite-tiny-conv"))
+
+
+@pytest.fixture(scope="module")
+def streaming() -> Supernet:
+    """One that hears in chunks, its feature extractor elastic."""
+    space = get_space("otolite-tiny-conv")
+    sizes = replace(
+        space.supernet,
+        conv_norm="layer",
+        normalize_waveform=True,
+        streaming=StreamingConfig(chunk_frames=2, left_frames=5),
+    )
+    return randomized(replace(space, name="streaming", supernet=sizes))
 
 
 def randomized(space: Space) -> Supernet:
@@ -50,6 +69,46 @@ def test_a_slice_equals_the_materialized_model_bit_for_bit(
     assert len(sliced.hidden_states) == subnet.depth + 1
     for inside, outside in zip(sliced.hidden_states, dense.hidden_states, strict=True):
         assert torch.equal(inside, outside)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), samples=st.integers(640, 9_000))
+def test_a_slice_that_streams_equals_the_materialized_model_bit_for_bit(
+    streaming: Supernet, seed: int, samples: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    subnet = streaming.space.sample(rng)
+    waveform = torch.from_numpy(rng.normal(0, 0.2, (2, samples)).astype(np.float32))
+    lengths = torch.tensor([samples, samples * 2 // 3])
+    dense = materialize(streaming, subnet)
+    assert dense.config.streaming == streaming.space.supernet.streaming
+    with torch.inference_mode():
+        sliced, outside = streaming(subnet, waveform, lengths), dense(waveform, lengths)
+        for ours, theirs in zip(sliced.hidden_states, outside.hidden_states, strict=True):
+            assert torch.equal(ours, theirs)
+        # … and that model streams what it gives
+        whole = waveform[:, : samples // 640 * 640]
+        states = initial(dense.shapes(), 2, like=whole)
+        pieces = []
+        for start in range(0, whole.shape[1], 640):
+            piece, states = dense.stream(whole[:, start : start + 640], states)
+            pieces.append(piece.hidden_states[-1])
+        # float32: a piece of another length sums in another order
+        torch.testing.assert_close(torch.cat(pieces, 1), dense(whole).output, rtol=0, atol=1e-4)
+
+
+def test_a_subnet_that_is_cut_out_carries_how_it_streams(
+    streaming: Supernet, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("compress.supernet.get_space", {"streaming": streaming.space}.get)
+    save_supernet(tmp_path / "supernet", streaming, provenance={})
+    subnet = streaming.space.smallest()
+    cut_out(tmp_path / "supernet", subnet, tmp_path / "cut")
+    dense = load_encoder(tmp_path / "cut")
+    assert dense.config.streaming == StreamingConfig(chunk_frames=2, left_frames=5)
+    waveform = torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(dense.eval()(waveform).output, streaming(subnet, waveform).output)
 
 
 @settings(max_examples=25, deadline=None)

@@ -99,7 +99,25 @@ def test_a_dry_run_counts_the_clips_and_writes_nothing(call, run, corpus, tmp_pa
     rows = json.loads(told)
     assert (rows["precision"], rows["calibration_clips"]) == ("int8-static", 18)
     assert (rows["compared_clips"], rows["compared_clips_are_labelled"]) == (3, True)
+    assert rows["quantizers"] == ["onnxruntime"]
+    both = ("--format", "tflite", "--format", "onnx", "--quantizer", "optimum")
+    code, told, err = call(*words, *both, "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(told)["quantizers"] == ["ai-edge-quantizer", "optimum"]
+    code, told, err = call(*words, *both[:2], *both[4:], "--dry-run")
+    assert (code, told) == (1, "")
+    assert "optimum does not quantize tflite, which ai-edge-quantizer can" in err
+    assert (rows["formats"], rows["further_lengths_ms"]) == (["onnx"], [])
     assert not out.exists()
+
+
+def test_a_dry_run_tells_formats_and_lengths_once_each(call, run, tmp_path):
+    words = ["--format", "tflite", "--format", "onnx", "--format", "tflite"]
+    words += ["--length", "1.25", "--length", "0.5", "--length", "1.25"]  # 0.5 s is the window
+    code, told, err = call("export", run, "--out", tmp_path / "a", *words, "--dry-run", "--json")
+    assert code == 0, err
+    rows = json.loads(told)
+    assert (rows["formats"], rows["further_lengths_ms"]) == (["tflite", "onnx"], [1250])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +130,14 @@ def test_a_dry_run_counts_the_clips_and_writes_nothing(call, run, corpus, tmp_pa
         (["--window-ms", "500"], 2, "--window-ms is for a checkpoint of transformers, and"),
         (["--min-snr-db", "20"], 2, "--min-snr-db speak of 8 bits"),
         (["--precision", "int4"], 2, "int4"),
+        (["--format", "tflight"], 2, "tflight"),
+        (["--length", "2"], 1, "onnx takes any length; add --format tflite"),
+        (["--length", "0.5"], 1, "onnx takes any length; add --format tflite"),  # the window
+        (["--format", "tflite", "--ort", "BESIDE"], 2, "--ort is made of an ONNX graph, and"),
+        (["--format", "tflite", "--precision", "int8-dynamic", "--calibration", "CORPUS",
+          "--quantizer", "optimum"],
+         1, "optimum does not quantize tflite, which ai-edge-quantizer can"),
+        (["--format", "tflite", "--length", "0"], 1, "--length must give 1 to"),
         (["--precision", "int8-static", "--calibration", "NOWHERE"], 1, "does not exist"),
         (["--precision", "int8-static", "--calibration", "CORPUS", "--keep-float", "body.steam*"],
          1, "no layer is called 'body.steam*'; this model has body.frontend"),
@@ -125,7 +151,7 @@ def test_a_dry_run_counts_the_clips_and_writes_nothing(call, run, corpus, tmp_pa
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(call, run, quick, corpus, tmp_path, words, code, message):
     words = [str(corpus) if word == "CORPUS" else word for word in words]
-    words = [str(tmp_path / "no") if word == "NOWHERE" else word for word in words]
+    words = [str(tmp_path / "no") if word in ("NOWHERE", "BESIDE") else word for word in words]
     got, out, err = call("export", run, "--out", tmp_path / "a.bundle", *words)
     assert got == code
     assert message in " ".join(err.replace("│", " ").split())
@@ -192,3 +218,22 @@ def test_a_corpus_without_a_train_partition_is_refused(tmp_path, recipe):
     root = write_corpus(tmp_path / "valid", [("a.wav", "no", "s", "valid")])
     with pytest.raises(DataError, match="has no 'train' recordings"):
         clips(root, recipe)
+
+
+def test_a_minimal_builds_files_lie_beside_the_bundle(call, run, quick, tmp_path):
+    out, beside = tmp_path / "a.bundle", tmp_path / "a.ort"
+    words = ("export", run, "--out", out, "--ort", beside, "--json")
+    code, told, _ = call(*words, "--dry-run")
+    assert (code, json.loads(told)["ort"]) == (0, str(beside))
+    assert list(tmp_path.iterdir()) == []
+    code, told, err = call(*words)
+    assert code == 0, err
+    told = json.loads(told)["ort"]
+    assert told["folder"] == str(beside)
+    assert told["largest_difference_from_onnx"] <= 1e-5
+    assert told["model_size_bytes"] == (beside / "model.ort").stat().st_size
+    assert not list(out.glob("*.ort"))
+    code, _, err = call("export", run, "--out", out, "--ort", out / "ort")
+    assert code == 1
+    assert "cannot hold one another" in err
+    assert call("doctor", out)[0] == 0

@@ -30,12 +30,13 @@ def test_a_dry_run_tells_the_facts_without_optimum(call, model, corpus, tmp_path
     rows = json.loads(text)
     assert (rows["architecture"], rows["labels"]) == (ARCHITECTURE, ["_silence_", "no", "yes"])
     assert (rows["window_ms"], rows["normalizes_windows"]) == (1_000, True)
+    assert (rows["form"], rows["formats"]) == ("sliding_window", ["onnx"])
     assert rows["precision"] == "float32"
     words = ("--precision", "int8-static", "--quantizer", "optimum", "--calibration", corpus)
     code, text, err = call("export", model, "--out", out, *words, "--dry-run", "--json")
     assert code == 0, err
     rows = json.loads(text)
-    assert (rows["precision"], rows["quantizer"]) == ("int8-static", "optimum")
+    assert (rows["precision"], rows["quantizers"]) == ("int8-static", ["optimum"])
     assert (rows["calibration_clips"], rows["compared_clips"]) == (18, 3)
     assert rows["compared_clips_are_labelled"] is True
     assert not out.exists()
@@ -46,9 +47,18 @@ def test_a_dry_run_tells_the_facts_without_optimum(call, model, corpus, tmp_path
     [
         ([], 'pip install "otolite[optimum]" in an environment of its own'),
         (["--window-ms", "49"], "--window-ms must be 50 or more"),
+        (["--form", "incremental"], f"{ARCHITECTURE} attends to all of what it gets"),
+        (["--chunk-ms", "20"], "--form incremental and --chunk-ms are for causal models"),
+        (["--format", "tflite"], "--format must be onnx for a checkpoint of transformers"),
+        (["--format", "onnx", "--format", "tflite"], "got onnx and tflite; leave it out"),
+        (["--length", "2"], "takes any length; leave it out"),
     ],
 )
-def test_what_cannot_be_is_one_line(call, model, tmp_path, without_optimum, words, message):
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_cannot_be_is_one_line(call, model, tmp_path, without_optimum, words, message, dry):
+    if dry and not words:
+        pytest.skip("a dry run needs no optimum")
+    words = [*words, "--dry-run"] if dry else words
     code, out, err = call("export", model, "--out", tmp_path / "a.bundle", *words)
     assert code == 1
     assert message in err
@@ -79,6 +89,7 @@ def test_a_checkpoint_becomes_a_bundle(call, model, corpus, tmp_path, precision)
     pytest.importorskip("optimum.onnxruntime")
     out = tmp_path / "a.bundle"
     words = ["export", model, "--out", out, "--window-ms", 500, "--hop-ms", 100, "--licence", "MIT"]
+    words += ["--form", "sliding-window", "--ort", tmp_path / "a.ort"]
     if precision != "float32":  # untrained: what the gate asks of trained ones is not meant
         words += ["--precision", precision, "--quantizer", "optimum", "--calibration", corpus]
         words += ["--max-accuracy-drop", 1, "--min-snr-db", 3]
@@ -90,7 +101,10 @@ def test_a_checkpoint_becomes_a_bundle(call, model, corpus, tmp_path, precision)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["labels"] == ["_silence_", "no", "yes"]
     assert manifest["decision"]["keywords"] == ["no", "yes"]
-    assert manifest["streaming"]["window_samples"] == 8_000
+    streaming = manifest["streaming"]
+    assert (streaming["form"], streaming["window_samples"]) == ("sliding_window", 8_000)
+    assert streaming["hop_samples"] == 1_600
+    assert told["ort"]["model_size_bytes"] == (tmp_path / "a.ort" / "model.ort").stat().st_size
     provenance = manifest["provenance"]
     assert (provenance["architecture"], provenance["imported_from"]) == (ARCHITECTURE, model.name)
     assert len(provenance["sha256"]["model.safetensors"]) == 64

@@ -19,6 +19,7 @@ import train.objectives
 from compress.elastic import WHOLE, dimension_names, get_dimension
 from compress.spaces import get_space, space_names
 from compress.tensor_axes import FIXED, TENSOR_AXES
+from compress.verbs.export import Format
 from runtime.faults import BundleFault
 from runtime.manifest import STREAMING_FORMS
 from train.config import OneRoundRecipe, PretrainRecipe
@@ -95,7 +96,16 @@ def test_an_export_target_has_an_ending_and_writes_a_file(name):
     target = load(export.targets, name)
     assert target.SUFFIX.startswith(".")
     assert target.SUFFIX.lower() == target.SUFFIX
-    assert parameters(target.write) == ["module", "path", "window_samples", "output"]
+    assert parameters(target.write) == ["module", "path", "window_samples", "output", "lengths"]
+    assert parameters(target.write_step) == ["module", "path"]
+    assert parameters(target.Quantizer) == ["graph", "precision", "calibration", "library"]
+    usual = inspect.signature(target.Quantizer).parameters["library"].default
+    assert target.QUANTIZERS[0] == usual
+    assert len(set(target.QUANTIZERS)) == len(target.QUANTIZERS)
+    for function in (target.plain, target.with_logits, target.layers):
+        assert parameters(function) == ["graph"]
+    assert load(runtime.backends, name).Engine is target.Engine
+    assert name in [flag.value for flag in Format]
     assert name in plugins(runtime.backends), "nothing on the device could run what it writes"
 
 
@@ -122,8 +132,11 @@ def test_a_backend_lists_its_engines_the_usual_one_first(name):
 def test_a_streaming_form_states_its_law_and_is_known_to_the_manifest(name):
     assert name in STREAMING_FORMS
     form = load(runtime.forms, name)
+    assert parameters(form.start) == ["model"]
+    assert parameters(form.ask) == ["model", "pcm"]
+    assert parameters(form.num_answers) == ["shape", "streaming"]
     assert parameters(form.offline) == ["ask", "waveform", "streaming"]
-    assert parameters(form.sees_all) == ["num_samples", "streaming"]
+    assert parameters(form.in_stream) == ["num_samples", "streaming"]
 
 
 def test_every_form_that_a_manifest_may_state_has_its_law():

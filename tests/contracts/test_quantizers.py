@@ -7,6 +7,7 @@ import pytest
 from compress.verbs.export import Quantizer as Flag
 from export import ExportError
 from export.quantizers import DEFAULT, get_quantizer, quantizer_names
+from export.targets import onnx
 
 
 @pytest.mark.parametrize("name", quantizer_names())
@@ -19,6 +20,7 @@ def test_a_library_is_found_by_its_files_name_and_says_what_it_is(name):
 def test_the_command_line_offers_every_library_and_the_default_is_one():
     assert sorted(flag.value for flag in Flag) == quantizer_names()
     assert DEFAULT in quantizer_names()
+    assert sorted(onnx.QUANTIZERS) == quantizer_names()
 
 
 def test_a_typo_gets_the_nearest_name():

@@ -78,7 +78,7 @@ def test_other_rates_channels_and_absent_files_are_refused(
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"schema_version": "1.0"', '"schema_version": "2.0"', "schema_version '2.0' is not run"),
+        ('"schema_version": "1.1"', '"schema_version": "2.0"', "schema_version '2.0' is not run"),
         ('"sliding_window"', '"incremental"', "streaming.form 'incremental' is not run"),
         ('"task": "keywords"', '"task": "phones"', "task 'phones' is not run"),
         ('"hop_samples": 36', '"hop_samples": 97', "hop_samples must be an integer in [1, 96]"),

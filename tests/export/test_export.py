@@ -4,6 +4,7 @@ import errno
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,8 +22,13 @@ from export.targets import onnx as onnx_target
 from export.verify import TOLERANCE, largest_difference, odd_lengths, probe
 from runtime.backends.onnx import Engine
 from runtime.bundle import read_bundle
-from runtime.manifest import Decision, Streaming
+from runtime.manifest import Decision, Streaming, Tensor
+from train.models.causal_keyword_transformer import (
+    CausalKeywordTransformer,
+    CausalKeywordTransformerConfig,
+)
 from train.models.ds_cnn import DsCnn, DsCnnConfig
+from train.models.keyword_transformer import KeywordTransformer, KeywordTransformerConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
 from train.tasks.keywords import KeywordModel, PooledEncoder
@@ -41,6 +47,7 @@ ENCODER = Wav2Vec2Config(
     pos_conv_groups=4,
     layerdrop=0.2,
 )
+TRANSFORMER = {"embed_dim": 8, "num_heads": 2, "head_dim": 4, "ffn_dim": 8, "num_layers": 1}
 
 
 def make_model(kind):
@@ -48,6 +55,14 @@ def make_model(kind):
         torch.manual_seed(0)
         if kind == "ds_cnn":
             body = DsCnn(DsCnnConfig(num_mels=12, channels=6, num_blocks=1))
+        elif kind == "keyword_transformer":
+            body = KeywordTransformer(
+                KeywordTransformerConfig(**TRANSFORMER, window_samples=WINDOW)
+            )
+        elif kind == "causal_keyword_transformer":
+            body = CausalKeywordTransformer(
+                CausalKeywordTransformerConfig(**TRANSFORMER, left_ms=80, pooled_ms=120)
+            )
         else:
             config = ENCODER if kind == "wav2vec2" else grouped()
             body = PooledEncoder(Wav2Vec2Encoder(config))
@@ -88,7 +103,16 @@ def export(model, out, **changes):
     return export_keywords(model, out, **(values | changes))
 
 
-@pytest.fixture(scope="module", params=["wav2vec2", "wav2vec2-group", "ds_cnn"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "wav2vec2",
+        "wav2vec2-group",
+        "ds_cnn",
+        "keyword_transformer",
+        "causal_keyword_transformer",
+    ],
+)
 def exported(request, tmp_path_factory):
     """A model in training mode as a run leaves it, and its bundle."""
     model = make_model(request.param).train()
@@ -215,7 +239,8 @@ def test_layers_are_called_as_in_the_checkpoint(exported):
     modules = {name for name, _ in model.named_modules()}
     assert {layer.name for layer in learned} <= modules
     assert len({layer.name for layer in layers}) == len(layers)
-    first = "body.frontend" if isinstance(model.body, DsCnn) else "body.encoder.feature_extractor.0"
+    encoder = isinstance(model.body, PooledEncoder)
+    first = "body.encoder.feature_extractor.0" if encoder else "body.frontend"
     assert layers[0].name == first
     for layer in learned:
         weight = getattr(model.get_submodule(layer.name), "weight", None)
@@ -276,9 +301,12 @@ def test_a_graph_that_differs_is_refused_and_nothing_is_written(
 
 
 def test_a_graph_that_gives_no_number_is_refused(baseline, monkeypatch):
+    face = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
     monkeypatch.setattr(
         "export.verify.Engine",
-        lambda graph: type("Nan", (), {"run": lambda self, feeds: {"posteriors": np.nan}})(),
+        lambda graph: SimpleNamespace(
+            run=lambda feeds: {"posteriors": np.full((1, 3), np.nan)}, inputs=face, faces=(face,)
+        ),
     )
     with pytest.raises(ExportError, match="by nan"):
         largest_difference(Posteriors(baseline), b"", [WINDOW])

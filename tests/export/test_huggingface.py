@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export import ExportError
+from export.bundle import export_keywords
 from export.huggingface import load_classifier, read_checkpoint
 from export.quantize import Precision, Quantizer
+from runtime.manifest import Decision, Streaming
 
 HUBERT = "HubertForSequenceClassification"
 
@@ -183,3 +185,30 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(folder, with_exporter):
     (folder / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ExportError, match="cannot load"):
         load_classifier(read_checkpoint(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formats": ("tflite",)}, r"optimum, which writes no \*\.tflite; export it to onnx"),
+        ({"form": "incremental"}, "only causal models have one. Export the sliding_window form"),
+    ],
+)
+def test_it_runs_on_windows_and_is_written_as_onnx(
+    folder, tmp_path_factory, with_exporter, changes, message
+):
+    out = tmp_path_factory.mktemp("out") / "a.bundle"
+    form = changes.get("form", "sliding_window")
+    with pytest.raises(ExportError, match=message):
+        export_keywords(
+            load_classifier(read_checkpoint(folder)),
+            out,
+            name="tiny",
+            labels=tiny_transformers.LABELS,
+            streaming=Streaming(form=form, window_samples=3_200, hop_samples=800),
+            decision=Decision(keywords=("no", "yes"), threshold=0.5),
+            provenance={},
+            measured={},
+            formats=changes.get("formats", ("onnx",)),
+        )
+    assert list(out.parent.iterdir()) == []

@@ -15,7 +15,7 @@ import export.matrix
 import runtime
 from export import ExportError
 from export.bundle import export_keywords
-from export.exportable import Posteriors
+from export.exportable import Posteriors, Windows
 from export.gate import Evidence, Limits, Quantization, quantize
 from export.matrix import float32_cases, int8_cases, verify_bundle
 from export.quantize import Precision
@@ -98,9 +98,9 @@ def swapped(graphs, monkeypatch):
     """Another model's graph takes the place of the checked one just before it is sealed."""
     write = export.bundle._write_golden
 
-    def swap(path, graph, window_samples, tolerance):
+    def swap(path, written, pcm):
         (path.parent / "model.onnx").write_bytes(graphs[1])
-        write(path, graphs[1], window_samples, tolerance)
+        write(path, written, pcm)
 
     monkeypatch.setattr(export.bundle, "_write_golden", swap)
 
@@ -143,24 +143,24 @@ def test_a_stream_that_answers_otherwise_is_named_and_leaves_nothing(
 
 
 def test_a_stream_that_spoils_the_window_it_keeps_is_named(exporting, tmp_path, monkeypatch):
-    evaluate = Stream._evaluate
+    answer = sliding_window.Window.answer
 
-    def spoils(self):
-        event = evaluate(self)
-        self._window[-2:] += np.float32(0.05)
-        return event
+    def spoils(self, hop):
+        posteriors = answer(self, hop)
+        self._samples[-2:] += np.float32(0.05)
+        return posteriors
 
-    monkeypatch.setattr(Stream, "_evaluate", spoils)
+    monkeypatch.setattr(sliding_window.Window, "answer", spoils)
     with pytest.raises(ExportError, match="sliding_window in blocks of 1750 samples"):
         exporting()
     assert tree(tmp_path) == []
 
 
 def test_a_stream_that_fails_is_named_too(exporting, tmp_path, monkeypatch):
-    def fails(self):
+    def fails(self, hop):
         raise runtime.BundleFault("the model failed on a window.")
 
-    monkeypatch.setattr(Stream, "_evaluate", fails)
+    monkeypatch.setattr(sliding_window.Window, "answer", fails)
     with pytest.raises(
         ExportError, match=r"blocks of 1750 samples: the model failed on a window\. Nothing was"
     ):
@@ -185,6 +185,8 @@ def test_another_engine_is_more_rows_of_the_same(exporting, monkeypatch):
 def test_another_streaming_form_is_a_file_and_its_rows(exporting, monkeypatch):
     class Late:
         """Its law leaves out the first answer, and its stream does."""
+
+        start, ask = staticmethod(sliding_window.start), staticmethod(sliding_window.ask)
 
         @staticmethod
         def offline(ask, waveform, streaming):
@@ -220,8 +222,9 @@ def test_another_engine_that_answers_otherwise_is_named(exporting, tmp_path, mon
 
 def test_a_written_bundle_can_be_asked_again(model, exporting):
     out, manifest = exporting()
+    windows = Windows(model, WINDOW)
     cells = verify_bundle(
-        out, Posteriors(model), precision=Precision.FLOAT32, offline=float32_cases(WINDOW)
+        out, windows, precision=Precision.FLOAT32, offline={"model.onnx": float32_cases(windows)}
     )
     assert cells == read_table(manifest.measured)
 
@@ -233,18 +236,20 @@ def test_a_bundle_without_the_table_loads(exporting, monkeypatch):
     assert runtime.load(out).manifest == manifest
 
 
-def test_float32_is_asked_alone_and_in_twos_on_odd_lengths():
-    cases = float32_cases(WINDOW)
+def test_float32_is_asked_alone_and_in_twos_on_odd_lengths(model):
+    cases = float32_cases(Windows(model, WINDOW))
     shapes = [recording.shape for case in cases for recording in case.recordings]
     assert {batch for batch, _ in shapes} == {1, 2}
     assert {799, 800, 801} < {samples for _, samples in shapes}
     assert {case.tolerance for case in cases} == {1e-5}
 
 
-def test_8_bits_are_asked_on_real_audio_alone_within_what_the_gate_found():
+def test_8_bits_are_asked_on_real_audio_alone_within_what_the_gate_found(model):
     asked = Quantization(precision=Precision.INT8_STATIC, evidence=evidence())
     accepted = quantize(tiny_graph(), asked)
-    whole, *odd = int8_cases(accepted, asked.evidence)
+    whole, *odd = int8_cases(
+        accepted, asked.evidence, Windows(model, GATE_WINDOW), backend.Engine(accepted.graph).faces
+    )
     lengths = [{recording.shape for recording in case.recordings} for case in (whole, *odd)]
     assert all(len(shapes) == 1 and next(iter(shapes))[0] == 1 for shapes in lengths)
     assert lengths[0] == {(1, GATE_WINDOW)}

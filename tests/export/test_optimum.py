@@ -14,7 +14,7 @@ from tiny_graphs import LAYERS, audio, evidence, tiny_graph
 import runtime
 from export.bundle import export_keywords
 from export.gate import Judge, Limits, Quantization, quantize
-from export.huggingface import ARCHITECTURES, load_classifier, read_checkpoint, write
+from export.huggingface import ARCHITECTURES, load_classifier, read_checkpoint
 from export.layers import layers_of
 from export.quantize import Precision, Quantizer
 from export.verify import odd_lengths, probe
@@ -45,7 +45,6 @@ def exported(request, tmp_path_factory):
         decision=Decision(keywords=("no", "yes"), threshold=0.5),
         provenance={},
         measured={},
-        write=write,
     )
     return checkpoint, root / "a.bundle", manifest
 

@@ -34,8 +34,8 @@ from train.models.wav2vec2 import (
     normalize_waveform,
     save_encoder,
 )
+from train.models.wav2vec2_config import StreamingConfig, paper_conv_layers
 from train.models.wav2vec2_config import Wav2Vec2Config as OursConfig
-from train.models.wav2vec2_config import paper_conv_layers
 
 SIZES = {
     "hidden_size": 64,
@@ -376,6 +376,7 @@ def test_a_data2vec_2_file_gives_the_encoder_that_it_was_made_of(
         ({"ffn_dim": (128, 96, 128)}, "layers of different widths"),
         ({"num_heads": (4, 2, 4)}, "layers of different widths"),
         ({"alibi": True}, "data2vec 2.0"),
+        ({"conv_norm": "layer", "streaming": StreamingConfig()}, "streams in chunks"),
         (
             {"pos_conv_depth": 2, "pos_conv_weight_norm": False, "pre_norm": True},
             "a stack of position convolutions",

@@ -12,19 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from export.bundle import export_keywords
 from runtime import load
-from runtime.manifest import Decision, Streaming
-from train.models.ds_cnn import DsCnn, DsCnnConfig
-from train.tasks.keywords import KeywordModel
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
 MAX_BYTES = 1_000_000
-LABELS = ("_silence_", "no", "yes")
-WINDOW_SAMPLES = 4_000
 # What onnxruntime itself asks for, in any of its versions since 1.20.
 OF_THE_ENGINE = {"coloredlogs", "humanfriendly", "flatbuffers", "packaging", "protobuf", "sympy"}
 OF_THE_ENGINE |= {"mpmath", "typing_extensions", "ml_dtypes"}
@@ -85,27 +78,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle as `compress export` writes it, random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        body = DsCnn(DsCnnConfig(num_mels=12, channels=6, num_blocks=1))
-        model = KeywordModel(body, LABELS).eval()
-    path = tmp_path_factory.mktemp("bundle") / "tiny"
-    export_keywords(
-        model,
-        path,
-        name="tiny",
-        labels=LABELS,
-        streaming=Streaming(window_samples=WINDOW_SAMPLES, hop_samples=1_600),
-        decision=Decision(keywords=("no", "yes"), threshold=0.9),
-        provenance={},
-        measured={},
-    )
-    return path
-
-
 def test_the_wheel_holds_the_runtime_alone_under_its_own_name(wheel: Path) -> None:
     assert wheel.stat().st_size <= MAX_BYTES
     with zipfile.ZipFile(wheel) as archive:
@@ -154,11 +126,13 @@ def test_a_bare_environment_runs_an_exported_bundle(
         assert report["python"].startswith(f"{version}.")
         assert report["engine"].startswith("onnxruntime ")
 
-    window = np.random.default_rng(0).uniform(-0.5, 0.5, WINDOW_SAMPLES).astype(np.float32)
+    model = load(exported)
+    window_samples = model.manifest.streaming.window_samples
+    window = np.random.default_rng(0).uniform(-0.5, 0.5, window_samples).astype(np.float32)
     np.save(tmp_path / "window.npy", window)
     answer = _run(bare, "-c", ANSWERS, exported, tmp_path / "window.npy", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    expected = load(exported).posteriors(window)
+    expected = model.posteriors(window)
     # float32 on one machine; versions of numpy and the engine may differ
     np.testing.assert_allclose(json.loads(answer.stdout), expected, atol=1e-5)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +27,8 @@ from runtime.bundle import (
 )
 from runtime.faults import BundleFault
 from runtime.stream import Model, load
+
+sys.path.insert(0, str(Path(__file__).parent))  # tiny_steps.py
 
 LABELS = ("_silence_", "yes", "no")
 WINDOW_SAMPLES = 800

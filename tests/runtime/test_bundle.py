@@ -138,7 +138,7 @@ def test_golden_holds_what_was_stored(
         {"pcm": np.zeros((2, 8))},
         {"pcm": np.full((2, 8), np.nan, dtype=np.float32)},
         {"pcm": np.zeros((0, 8), dtype=np.float32)},
-        {"posteriors": np.zeros((3, 3), dtype=np.float32)},
+        {"posteriors": np.zeros(3, dtype=np.float32)},
         {"pcm": np.array([object()], dtype=object)},
         {"pcm": np.zeros((2, 8), dtype=">f4")},
         {"tolerance": np.float32(-1)},
@@ -150,7 +150,7 @@ def test_a_golden_of_anything_else_is_refused(
     golden_bytes: Callable[..., bytes], changes: dict[str, Any]
 ) -> None:
     with pytest.raises(BundleFault, match=r"golden\.npz"):
-        read_golden(golden_bytes(**changes))
+        read_golden(golden_bytes(**changes), "model.onnx")
 
 
 @settings(max_examples=150, deadline=None)
@@ -163,7 +163,7 @@ def test_a_damaged_golden_is_refused_in_words(
     for place in data.draw(st.lists(st.integers(-400, 300), min_size=1, max_size=3)):
         content[place] = data.draw(st.integers(0, 255))
     try:
-        golden = read_golden(bytes(content))
+        golden = read_golden(bytes(content), "model.onnx")
     except BundleFault:
         return
     assert golden.pcm.ndim == 2
@@ -185,7 +185,7 @@ def test_a_golden_is_never_unpickled(
 ) -> None:
     trapped = golden_bytes(**{name: np.array([Trap(tmp_path / "sprung")], dtype=object)})
     with pytest.raises(BundleFault, match="cannot be read"):
-        read_golden(trapped)
+        read_golden(trapped, "model.onnx")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -193,7 +193,7 @@ def test_a_golden_npy_is_not_an_npz() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))
     with pytest.raises(BundleFault, match=r"golden\.npz"):
-        read_golden(buffer.getvalue())
+        read_golden(buffer.getvalue(), "model.onnx")
 
 
 def test_a_golden_for_other_labels_is_refused(
@@ -202,3 +202,11 @@ def test_a_golden_for_other_labels_is_refused(
     four = golden_bytes(posteriors=np.full((2, 4), 0.25, dtype=np.float32))
     with pytest.raises(BundleFault, match="4 columns"):
         read_bundle(make_bundle(tmp_path / "b", golden=four)).golden()
+
+
+def test_a_golden_of_more_answers_than_recordings_is_refused(
+    make_bundle: Callable[..., Path], golden_bytes: Callable[..., bytes], tmp_path: Path
+) -> None:
+    three = golden_bytes(posteriors=np.zeros((3, 3), dtype=np.float32))
+    with pytest.raises(BundleFault, match=r"3 rows, and pcm .* has 2 answers"):
+        read_bundle(make_bundle(tmp_path / "b", golden=three)).golden()

@@ -12,12 +12,12 @@ import pytest
 import runtime.doctor
 from runtime import BundleFault
 from runtime.doctor import check
-from runtime.stream import Stream
+from runtime.forms.sliding_window import Window
 
 
 @pytest.fixture(autouse=True)
-def few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.doctor, "_MAX_WINDOWS", 3)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.doctor, "_MAX_STEPS", 3)
 
 
 def test_a_whole_bundle_passes(bundle: Path) -> None:
@@ -26,9 +26,9 @@ def test_a_whole_bundle_passes(bundle: Path) -> None:
     assert 0.0 <= report.max_error <= report.tolerance == pytest.approx(1e-5)
     assert report.engine.startswith("onnxruntime ")
     assert report.hop_ms == 12.5
-    assert report.real_time_factor == report.window_ms / 12.5
-    assert report.window_p90_ms >= report.window_ms
-    assert report.real_time_factor_p90 == report.window_p90_ms / 12.5
+    assert report.real_time_factor == report.step_ms / 12.5
+    assert report.step_p90_ms >= report.step_ms
+    assert report.real_time_factor_p90 == report.step_p90_ms / 12.5
     assert report.to_dict()["passed"] is True
     json.dumps(report.to_dict(), allow_nan=False)
 
@@ -63,12 +63,13 @@ def test_the_bundles_own_table_is_told_and_an_older_one_has_none(
 def test_a_stream_that_answers_otherwise_fails(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgetful(self: Stream) -> None:
-        self._window[:-200] = 0.0
-        self._window[-200:] = self._hop
-        self._model._posteriors(self._window)
+    answer = Window.answer
 
-    monkeypatch.setattr(Stream, "_evaluate", forgetful)
+    def forgetful(self: Window, hop: np.ndarray) -> np.ndarray:
+        self.reset()
+        return answer(self, hop)
+
+    monkeypatch.setattr(Window, "answer", forgetful)
     report = check(bundle)
     assert not report.passed
     assert report.replayed[0].passed

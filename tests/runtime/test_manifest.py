@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_steps import STATES, manifest
 
-from runtime.bundle import MANIFEST_FILE, Decision, Manifest, Streaming, seal
+from runtime.bundle import MANIFEST_FILE, Decision, Manifest, State, Streaming, Tensor, seal
 from runtime.faults import BundleFault
 from runtime.manifest import digest_of
 
@@ -170,7 +172,7 @@ def test_a_key_given_twice_is_refused(manifest_raw: dict[str, Any]) -> None:
         (("files", "MODEL.onnx"), "0" * 64, "case does not count"),
         (("files", "nul.txt"), "0" * 64, "plain file name"),
         (("files", "model.onnx"), "abc", "sha256"),
-        (("files", "model.tflite"), "0" * 64, "one model"),
+        (("files", "model.v2.onnx"), "0" * 64, "each of a format of its own"),
         (("extra",), 1, "unknown key 'extra'"),
         (("digest",), "0" * 64, "changed after it was sealed"),
     ],
@@ -201,6 +203,134 @@ def test_a_newer_minor_version_may_hold_more(manifest_raw: dict[str, Any]) -> No
     raw["streaming"] = raw["streaming"] | {"lookahead_samples": 0}
     raw["digest"] = digest_of(raw)
     assert Manifest.from_json(json.dumps(raw)).labels == tuple(raw["labels"])
+
+
+FILES = {"model.onnx": "a" * 64, "golden.npz": "b" * 64}
+
+
+@pytest.fixture(scope="module")
+def steps_raw() -> dict[str, Any]:
+    """manifest.json of a model with states."""
+    raw: dict[str, Any] = json.loads(manifest(FILES).to_json())
+    return raw
+
+
+def test_states_are_read_back_as_written(steps_raw: dict[str, Any]) -> None:
+    made = manifest(FILES)
+    assert Manifest.from_json(made.to_json()) == made
+    assert made.inputs == (Tensor(name="pcm", shape=(1, 200), dtype="float32"),)
+    assert made.outputs == (Tensor(name="posteriors", shape=(1, 3), dtype="float32"),)
+    assert steps_raw["schema_version"] == "1.1"
+    assert steps_raw["states"] == [
+        {"name": "tail", "shape": [1, 3], "dtype": "float32", "initial": 0.0},
+        {"name": "leak", "shape": [1, 2], "dtype": "float32", "initial": 0.25},
+    ]
+    assert [tensor.name for tensor in made.graph_inputs] == ["pcm", "tail", "leak"]
+    named = {tensor.name: tensor.shape for tensor in made.graph_outputs}
+    assert named == {"posteriors": (1, 3), "tail_next": (1, 3), "leak_next": (1, 2)}
+
+
+def test_a_manifest_of_1_0_reads_as_before(manifest_raw: dict[str, Any]) -> None:
+    assert "states" not in manifest_raw
+    raw = manifest_raw | {"schema_version": "1.0"}
+    raw["digest"] = digest_of(raw)
+    old = Manifest.from_json(json.dumps(raw))
+    assert old.states == ()
+    assert Manifest.from_json(old.to_json()) == old
+
+
+def test_several_graphs_are_listed_onnx_first(make_manifest: Callable[..., Manifest]) -> None:
+    names = ("model.tflite", "model.gguf", "model.onnx", "golden.npz", "notes.txt")
+    manifest = make_manifest(dict.fromkeys(names, "0" * 64))
+    assert manifest.model_files == ("model.onnx", "model.gguf", "model.tflite")
+    assert manifest.model_file == "model.onnx"
+    five = (*names, "model.a", "model.b")
+    with pytest.raises(BundleFault, match="wanted 1 to 4 models"):
+        make_manifest(dict.fromkeys(five, "0" * 64))
+    with pytest.raises(BundleFault, match="wanted 1 to 4 models"):
+        make_manifest({"golden.npz": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (("states",), [], "'incremental' has 1 to 1,024 states, got 0"),
+        (("states",), None, "states must be a list"),
+        (("states", 0), "tail", r"states\[0\] must be an object"),
+        (("states", 0, "sizes"), [1], "unknown key 'states.*sizes"),
+        (("states", 0, "name"), "", "printable"),
+        (("states", 0, "name"), "ta\til", "printable"),
+        (("states", 0, "name"), "leak", "'leak' would be two tensors"),
+        (("states", 0, "name"), "pcm", "'pcm' would be two tensors"),
+        (("states", 0, "name"), "posteriors", "'posteriors' would be two tensors"),
+        (("states", 0, "name"), "leak_next", "'leak_next' would be two tensors"),
+        (("states", 0, "shape"), [], "1 to 8 sizes"),
+        (("states", 0, "shape"), [2, 3], "batch of 1 first"),
+        (("states", 0, "shape"), [1, 0], "1 or more"),
+        (("states", 0, "shape"), [1, -(10**30)], "1 or more"),
+        (("states", 0, "shape"), ["batch", 3], "must hold sizes"),
+        (("states", 0, "shape"), [1, True], "must hold sizes"),
+        (("states", 0, "shape"), [1] * 9, "1 to 8 sizes"),
+        (("states", 0, "shape"), [1, 1 << 24], "67,108,864 bytes together"),
+        (("states", 0, "shape"), [1, 10**300], "an integer of"),
+        (("states", 0, "dtype"), "float16", "must be float32, got 'float16'"),
+        (("states", 0, "initial"), 1e39, "finite float32"),
+        (("states", 0, "initial"), 10**400, "finite float32, got an integer of"),
+        (("states", 0, "initial"), False, "must be a number"),
+        (("streaming", "form"), "sliding_window", "pcm"),
+        (("streaming", "form"), "increments", "Did you mean 'incremental'"),
+        (("streaming", "hop_samples"), 199, r"pcm: float32 \(1, 199\)"),
+        (("streaming", "hop_samples"), 801, r"must lie in \[1, 800\], got 801"),
+        (("inputs", 0, "shape"), ["batch", 200], r"pcm: float32 \(1, 200\)"),
+        (("inputs", 0, "shape"), [1, "samples"], r"pcm: float32 \(1, 200\)"),
+        (("outputs", 0, "shape"), ["batch", 3], r"posteriors: float32 \(1, 3\)"),
+    ],
+)
+def test_a_broken_rule_of_states_is_named(
+    steps_raw: dict[str, Any], path: tuple, value: Any, words: str
+) -> None:
+    with pytest.raises(BundleFault, match=words):
+        Manifest.from_json(_sealed(steps_raw, path, value))
+
+
+def test_a_state_lacks_nothing(steps_raw: dict[str, Any]) -> None:
+    with pytest.raises(BundleFault, match="has 1 to 1,024 states, got 0"):
+        Manifest.from_json(_sealed(steps_raw, ("states",), None, delete=True))
+    for key in ("name", "shape", "dtype", "initial"):
+        with pytest.raises(BundleFault, match=rf"states\[1\]\.{key} is missing"):
+            Manifest.from_json(_sealed(steps_raw, ("states", 1, key), None, delete=True))
+
+
+def test_windows_have_no_states(make_manifest: Callable[..., Manifest]) -> None:
+    with pytest.raises(BundleFault, match="'sliding_window' has no states, got 2"):
+        make_manifest(FILES, states=STATES)
+
+
+def test_states_are_bounded() -> None:
+    many = tuple(State(name=f"s{number}", shape=(1, 1)) for number in range(1_024))
+    assert len(manifest(FILES, states=many).states) == 1_024
+    with pytest.raises(BundleFault, match="got 1,025"):
+        manifest(FILES, states=(*many, State(name="more", shape=(1, 1))))
+    with pytest.raises(BundleFault, match="finite float32, got nan"):
+        manifest(FILES, states=(State(name="s", shape=(1, 1), initial=float("nan")),))
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_states_of_any_kind_are_read_or_refused_in_words(
+    steps_raw: dict[str, Any], read_or_refused: Callable[..., Any], data: st.DataObject
+) -> None:
+    paths = [path for path in _paths(steps_raw) if path[0] in ("states", "streaming", "inputs")]
+    path = data.draw(st.sampled_from(paths))
+    value = data.draw(JSON | st.sampled_from([-1, 0, 10**400, True, "", "pcm", "leak", 1 << 25]))
+    try:
+        text = _sealed(steps_raw, path, value, delete=data.draw(st.booleans()))
+    except BundleFault:
+        return  # NaN: no JSON text holds it
+    read = read_or_refused(lambda: Manifest.from_json(text))
+    for state in read.states if read else ():
+        assert np.isfinite(np.float32(state.initial))
+        assert state.shape[0] == 1
 
 
 def test_the_dataclasses_keep_the_rules_without_json() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tiny_steps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -194,6 +195,41 @@ def test_any_golden_under_a_right_digest_is_replayed_or_refused(
     path = resealed(tmp_path_factory.mktemp("fuzz") / "b", golden__npz=bytes(content))
     golden = read_or_refused(lambda: read_bundle(path).golden())
     assert golden is None or golden.pcm.shape[0] == golden.posteriors.shape[0]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_golden_of_a_model_with_states_is_examined_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, read_or_refused: ReadOrRefused, data: st.DataObject
+) -> None:
+    """Of any rows and lengths, well-formed: what is read can be replayed."""
+    num_samples = data.draw(st.sampled_from([1, 199, 200, 400, 600, 1_200]))
+    shapes = {"pcm": (data.draw(st.integers(1, 2)), num_samples)}
+    shapes["posteriors"] = (data.draw(st.integers(1, 6)), data.draw(st.sampled_from([3, 3, 2])))
+    arrays = {name: np.full(shape, 0.1, dtype=np.float32) for name, shape in shapes.items()}
+    content = tiny_steps.golden(**arrays)
+    folder = tmp_path_factory.mktemp("goldens") / "b"
+    bundle = read_bundle(tiny_steps.write_bundle(folder, {"golden.npz": content}))
+    golden = read_or_refused(bundle.golden)
+    fits = shapes["pcm"] == (1, 200 * shapes["posteriors"][0]) and shapes["posteriors"][1] == 3
+    assert (golden is not None) is fits
+
+
+def test_states_that_turn_into_no_numbers_are_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = np.full((2, 3), np.nan, dtype=np.float32)
+    graph = tiny_steps.step_graph(200, weights=weights)
+    path = tiny_steps.write_bundle(tmp_path / "b", {"model.onnx": graph})
+    assert "finite posteriors" in _fault(path, capsys)
+
+
+def test_a_golden_name_leaves_no_zip(tmp_path: Path) -> None:
+    """A graph's own arrays are named with a dot: a slash would be a folder."""
+    content = tiny_steps.golden(**{"model.onnx/posteriors": np.zeros((6, 3), dtype=np.float32)})
+    path = tiny_steps.write_bundle(tmp_path / "b", {"golden.npz": content})
+    with pytest.raises(BundleFault, match="leaves its own folder"):
+        read_bundle(path).golden()
 
 
 @settings(max_examples=100)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import runtime
 from runtime import AudioFault, BundleFault, Event, Model
 from runtime.keyword import KeywordDetector
-from runtime.stream import as_waveform
+from runtime.waveform import as_waveform
 
 CUTS = st.lists(st.integers(0, 4000), max_size=12)
 

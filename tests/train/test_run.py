@@ -13,12 +13,14 @@ from train.data.audio import PackedAudio
 from train.errors import RecipeError, TrainError
 from train.finetune import KeywordsRecipe, finetune
 from train.models import wav2vec2
+from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from train.models.ds_cnn import DsCnnConfig
+from train.models.keyword_transformer import KeywordTransformerConfig
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.pretrain import pretrain
-from train.tasks.keywords import KeywordObjective, load_keywords
+from train.tasks.keywords import AugmentConfig, KeywordObjective, load_keywords
 
 UPDATES = 6
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_updates=2, clip_norm=1.0)
@@ -212,11 +214,17 @@ def encoder_folder(make_encoder, tmp_path_factory):
     return folder
 
 
-def keywords(body):
+TINY_TRANSFORMER = {"embed_dim": 8, "num_heads": 2, "head_dim": 4, "ffn_dim": 8, "num_layers": 1}
+
+
+def keywords(body, **augment):
     return KeywordsRecipe(
         task="keywords",
         body=body,
         ds_cnn=DsCnnConfig(num_mels=10, channels=4, num_blocks=1),
+        keyword_transformer=KeywordTransformerConfig(**TINY_TRANSFORMER, window_samples=8_000),
+        causal_keyword_transformer=CausalKeywordTransformerConfig(**TINY_TRANSFORMER),
+        augment=AugmentConfig(**augment),
         min_clips_per_label=2,
         window_seconds=0.5,
         updates=UPDATES,
@@ -228,13 +236,17 @@ def keywords(body):
     )
 
 
-@pytest.fixture(scope="module", params=["wav2vec2", "ds_cnn"])
+@pytest.fixture(
+    scope="module",
+    params=["wav2vec2", "ds_cnn", "keyword_transformer", "causal_keyword_transformer"],
+)
 def tuned(request, corpus, encoder_folder, tmp_path_factory):
     """A fine-tuning that nothing interrupted: recipe, encoder or None, folder."""
     model = encoder_folder if request.param == "wav2vec2" else None
+    recipe = keywords(request.param, max_lead_ms=300 if "causal" in request.param else 0)
     out = tmp_path_factory.mktemp("tuned") / "run"
-    finetune(keywords(request.param), corpus, model, out, random_init=False, resume=False)
-    return keywords(request.param), model, out
+    finetune(recipe, corpus, model, out, random_init=False, resume=False)
+    return recipe, model, out
 
 
 @pytest.mark.parametrize("at", [1, 2, 5])
@@ -321,6 +333,18 @@ def test_a_body_and_a_model_must_fit(body, given, message, corpus, encoder_folde
     with pytest.raises(RecipeError, match=message):
         finetune(keywords(body), corpus, model, tmp_path / "run", random_init=False, resume=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_lead_is_for_bodies_that_a_stream_can_run(corpus, tmp_path):
+    recipe = keywords("ds_cnn", max_lead_ms=100)
+    with pytest.raises(RecipeError, match=r"max_lead_ms .* body 'ds_cnn' .* causal body"):
+        finetune(recipe, corpus, None, tmp_path / "run", random_init=False, resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_body_of_one_window_is_trained_on_no_other():
+    with pytest.raises(ValueError, match=r"judges no other window; set window_seconds to 0\.5"):
+        dataclasses.replace(keywords("keyword_transformer"), window_seconds=1.0)
 
 
 def test_audio_is_decoded_once_for_all_steps(hubert, corpus, whole, monkeypatch):

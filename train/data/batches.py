@@ -20,7 +20,7 @@ _MAX_BUCKETS = 10
 _BATCHES_PER_BUCKET = 4
 """Fewer, and the small last batches of buckets would weigh too much."""
 
-_ORDER, _CROPS = 0, 1
+_ORDER, _CROPS, _TIES = 0, 1, 2
 """What a generator seeded by (seed, number, …) draws; no two streams are the same."""
 
 
@@ -127,7 +127,7 @@ class Batches(IterableDataset[Batch]):
         self._cut_ids, self._labels, samples = _table(cuts, packed)
         cropped = np.minimum(samples, self.crop_samples)
         self._samples = samples
-        self._buckets = _plan(cropped, round(batch_seconds * SAMPLE_RATE))
+        self._buckets = _plan(cropped, round(batch_seconds * SAMPLE_RATE), seed)
         self.trim = trim
         self.share = share
         self._check_share()
@@ -241,13 +241,18 @@ def _table(cuts: CutSet, packed: PackedAudio) -> tuple[list[str], list[str], NDA
     return cut_ids, [label_of(cut) for cut in cuts], samples
 
 
-def _plan(samples: NDArray[np.int64], batch_samples: int) -> list[tuple[NDArray[np.int64], int]]:
+def _plan(
+    samples: NDArray[np.int64], batch_samples: int, seed: int
+) -> list[tuple[NDArray[np.int64], int]]:
     """Buckets by length: members as indices, and into how many batches they are dealt.
 
+    Recordings of one length fall anywhere among themselves: a corpus lies in the order of its
+    labels, and buckets of the second words of Speech Commands would each hold a few of them.
     `np.array_split` deals a bucket into batches that differ by one recording at most, so there is
     no last batch with a single one in it.
     """
-    order = np.argsort(samples, kind="stable")
+    ties = np.random.default_rng([seed, _TIES]).permutation(len(samples))
+    order = np.lexsort((ties, samples))
     total_batches = max(1, int(samples.sum()) // batch_samples)
     num_buckets = min(_MAX_BUCKETS, max(1, total_batches // _BATCHES_PER_BUCKET))
     if samples[order[0]] == samples[order[-1]]:

@@ -4,6 +4,7 @@ It stands apart from the feature extractor because data2vec's teachers are copie
 alone. Notation for shapes: batch, frames at 50 Hz, embed_dim.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,10 @@ from .alibi import Alibi
 from .cpu_training import Dropout
 from .layers import PositionalConv, PositionalConvStack, TransformerLayer
 from .wav2vec2_config import Wav2Vec2Config
+from .wav2vec2_streaming import contextualize_whole
+
+RunLayer = Callable[[int, TransformerLayer, Tensor], tuple[Tensor, Tensor]]
+"""Index, layer and input, (batch, frames, embed_dim), to what the layer's `forward` returns."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,14 @@ class ContextNetwork(nn.Module):
         Returns:
             hidden states and feed-forward outputs, as wide as `visible` where it is given.
         """
+        if self.config.streaming is not None:
+            assert visible is None, "chunks are of frames that follow one another"
+            return contextualize_whole(self, projected, padding_mask)
         hidden = self.place(projected, padding_mask, visible)
         if visible is not None:
             padding_mask = visible.filler
-        return self._transform(hidden, self.attend(hidden, padding_mask, visible))
+        attend = self.attend(hidden, padding_mask, visible)
+        return self.transform(hidden, lambda _, layer, frames: layer(frames, attend))
 
     def place(
         self, projected: Tensor, padding_mask: Tensor | None, visible: Visible | None = None
@@ -113,6 +122,10 @@ class ContextNetwork(nn.Module):
         if visible is not None:
             places = visible.places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, places)
+        return self.enter(hidden)
+
+    def enter(self, hidden: Tensor) -> Tensor:
+        """Frames with their positions, as layer 1 takes them: (batch, frames, embed_dim)."""
         if not self.config.pre_norm:
             hidden = self.norm(hidden)
         placed: Tensor = self.dropout(hidden)
@@ -132,7 +145,13 @@ class ContextNetwork(nn.Module):
         bias: Tensor = self.alibi(places)
         return bias if looked_at is None else bias.masked_fill(~looked_at, float("-inf"))
 
-    def _transform(self, hidden: Tensor, attend: Tensor | None) -> ContextOutput:
+    def transform(self, hidden: Tensor, run: RunLayer) -> ContextOutput:
+        """Run the layers.
+
+        Args:
+            hidden: (batch, frames, embed_dim), what enters layer 1.
+            run: index, layer and its input to its output and its feed-forward block's.
+        """
         hidden_states, ffn_outputs = [hidden], []
         # Drawn at once and on the CPU: the step does not wait for a device.
         drops = (
@@ -144,7 +163,8 @@ class ContextNetwork(nn.Module):
             if drops and drops[index] <= self.config.layerdrop:
                 hidden_states.append(hidden)
                 continue
-            hidden, ffn_output = layer(hidden, attend)
+            assert isinstance(layer, TransformerLayer)
+            hidden, ffn_output = run(index, layer, hidden)
             hidden_states.append(hidden)
             ffn_outputs.append(ffn_output)
         if self.config.pre_norm:

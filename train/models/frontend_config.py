@@ -5,9 +5,9 @@ a field here, so that a checkpoint or manifest holds the whole answer as JSON.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
 from ..nearest import nearest
@@ -217,6 +217,15 @@ def preset(name: str) -> FrontEndConfig:
     if name not in PRESETS:
         raise ValueError(f"there is no front end {name!r}; {nearest(name, PRESETS)}")
     return PRESETS[name]
+
+
+def _named(value: object) -> object:
+    return preset(value) if isinstance(value, str) else value
+
+
+NamedFrontEnd = Annotated[FrontEndConfig, BeforeValidator(_named)]
+"""A field of a model's sizes that people may fill with a preset's name. What is kept and saved is
+the front end itself, so that no later change of a preset changes a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)

@@ -122,6 +122,7 @@ def _check_class(config: Wav2Vec2Config, model_type: str) -> None:
     inner = {heads * config.head_dim for heads in config.num_heads}
     stacked = config.pos_conv_depth > 1
     refusals = (
+        (config.streaming is not None, "an encoder that streams in chunks"),
         (config.alibi, "attention biases by distance (data2vec 2.0)"),
         (len(inner) > 1 or len(set(config.ffn_dim)) > 1, "layers of different widths"),
         (inner != {config.embed_dim},

@@ -4,6 +4,8 @@ Widths are read from the tensors, not from stored numbers, so that a block whose
 cut (a subnet, a pruned model) runs as it is.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,16 +40,29 @@ class SelfAttention(nn.Module):
         Returns:
             (batch, frames, embed_dim).
         """
-        batch, frames, _ = hidden.shape
+        query, key, value = self.q_proj(hidden), self.k_proj(hidden), self.v_proj(hidden)
+        return self.mix(query, key, value, attend)
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None) -> Tensor:
+        """What `forward` does with its projections; keys may be of more frames than queries.
+
+        Args:
+            query: (batch, frames, inner_dim).
+            key: (batch, keys, inner_dim).
+            value: as `key`.
+            attend: as for `forward`, its last axis as long as the keys.
+
+        Returns:
+            (batch, frames, embed_dim).
+        """
+        batch, frames, _ = query.shape
 
         def heads(projected: Tensor) -> Tensor:
             # (batch, heads, frames, head_dim)
-            return projected.view(batch, frames, -1, self.head_dim).transpose(1, 2)
+            return projected.view(batch, projected.shape[1], -1, self.head_dim).transpose(1, 2)
 
-        query = heads(self.q_proj(hidden))
-        key = heads(self.k_proj(hidden))
-        value = heads(self.v_proj(hidden))
-        if self.training and self.dropout and hidden.device.type == "cpu":
+        query, key, value = heads(query), heads(key), heads(value)
+        if self.training and self.dropout and query.device.type == "cpu":
             mixed = self._attend_with_dropout(query, key, value, attend)
         else:
             mixed = functional.scaled_dot_product_attention(
@@ -121,11 +136,17 @@ class TransformerLayer(nn.Module):
             (`layer_result` in fairseq: what data2vec and LightHuBERT take as targets);
             both (batch, frames, embed_dim).
         """
+        return self.around(hidden, lambda inner: self.attention(inner, attend))
+
+    def around(
+        self, hidden: Tensor, attention: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What `forward` does, with frames mixed by `attention`, of the shape of its argument."""
         if self.pre_norm:
-            hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden), attend))
+            hidden = hidden + self.dropout(attention(self.attention_norm(hidden)))
             ffn_output = self.ffn(self.ffn_norm(hidden))
             return hidden + self.dropout(ffn_output), ffn_output
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, attend)))
+        hidden = self.attention_norm(hidden + self.dropout(attention(hidden)))
         ffn_output = self.ffn(hidden)
         return self.ffn_norm(hidden + self.dropout(ffn_output)), ffn_output
 
@@ -159,7 +180,7 @@ class ConvBlock(nn.Module):
             if conv.bias is not None:
                 signal = signal + conv.bias
         else:
-            signal = _channels_last_conv(signal, conv)
+            signal = channels_last_conv(signal, conv.weight, conv.bias, stride=conv.stride[0])
         if isinstance(self.norm, nn.GroupNorm):
             if fast:
                 return cpu_training.time_norm_gelu(
@@ -171,7 +192,15 @@ class ConvBlock(nn.Module):
         return functional.gelu(signal)
 
 
-def _channels_last_conv(signal: Tensor, conv: nn.Conv1d) -> Tensor:
+def channels_last_conv(
+    signal: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> Tensor:
     """(batch, time, in_channels) to (batch, time, channels), as an image that is one pixel high.
 
     Only images may lie channels-last in memory, and torch's CPU convolutions prefer that.
@@ -179,11 +208,11 @@ def _channels_last_conv(signal: Tensor, conv: nn.Conv1d) -> Tensor:
     mixed = functional.conv2d(
         _as_image(signal),
         # copied once here instead of in every pass
-        conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
-        conv.bias,
-        stride=(1, conv.stride[0]),
-        padding=(0, conv.padding[0]),  # type: ignore[arg-type]
-        groups=conv.groups,
+        weight.unsqueeze(2).contiguous(memory_format=torch.channels_last),
+        bias,
+        stride=(1, stride),
+        padding=(0, padding),
+        groups=groups,
     )
     return mixed.squeeze(2).transpose(1, 2)
 
@@ -212,7 +241,10 @@ class PositionalConv(nn.Module):
 
         One convolution reads what it is given: `padding_mask` is for the stack below.
         """
-        positions = _channels_last_conv(hidden, self.conv)
+        conv = self.conv
+        positions = channels_last_conv(
+            hidden, conv.weight, conv.bias, padding=conv.kernel_size[0] // 2, groups=conv.groups
+        )
         if self.surplus:
             positions = positions[:, : -self.surplus]
         return functional.gelu(positions)

@@ -18,7 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 States = dict[str, Tensor]
 """(batch, *shape) of each state by its name."""
 
-_HIDDEN = -1e4
+HIDDEN = -1e4
 """Added to a score that nobody may see: its weight is 0 in float32, and 8 bits can hold it."""
 
 
@@ -171,7 +171,7 @@ class BoundedAttention(nn.Module):
 
         query = heads(self.q_proj(hidden)) * self.head_dim**-0.5
         scores = query @ heads(keys).transpose(2, 3)  # (batch, heads, frames, left + frames)
-        unheard = functional.pad((1.0 - seen) * _HIDDEN, (0, frames))
+        unheard = functional.pad((1.0 - seen) * HIDDEN, (0, frames))
         scores = scores + self._band(frames) + unheard[:, None, None, :]
         mixed = scores.softmax(-1) @ heads(values)
         mixed = mixed.transpose(1, 2).reshape(batch, frames, -1)
@@ -191,7 +191,7 @@ class BoundedAttention(nn.Module):
         ago = now - torch.arange(left + frames, device=device)  # (frames, left + frames)
         in_sight = (ago >= 0) & (ago <= left)
         bias = self.distance_bias[:, ago.clamp(0, left)]
-        return torch.where(in_sight, bias, bias.new_tensor(_HIDDEN))
+        return torch.where(in_sight, bias, bias.new_tensor(HIDDEN))
 
 
 def after(seen: Tensor, frames: int) -> Tensor:

@@ -19,7 +19,16 @@ from .checkpoints import load_checkpoint, restore, save_checkpoint
 from .context import ContextNetwork, ContextOutput
 from .cpu_training import Dropout
 from .layers import ConvBlock, scale_gradient
+from .running_norm import RunningNorm
+from .streaming import Shapes, States, initial
 from .wav2vec2_config import Wav2Vec2Config
+from .wav2vec2_streaming import (
+    chunks_of,
+    context_shapes,
+    contextualize,
+    extract,
+    extractor_shapes,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,9 @@ class Wav2Vec2Encoder(ContextNetwork):
         self.feature_norm = nn.LayerNorm(channels)
         self.feature_projection = nn.Linear(channels, config.embed_dim)
         self.input_dropout = Dropout(config.input_dropout)
+        streaming = config.streaming if config.normalize_waveform else None
+        self.running_norm = None if streaming is None else RunningNorm(streaming.running_norm)
+        """Of a stream; whole utterances are normalized by `normalize_waveform`."""
 
     def forward(
         self,
@@ -110,6 +122,10 @@ class Wav2Vec2Encoder(ContextNetwork):
 
     def project(self, waveform: Tensor, lengths: Tensor | None = None) -> LocalFeatures:
         """What each frame is by itself; arguments as for `forward`."""
+        if self.config.streaming is not None:
+            states = initial(extractor_shapes(self), len(waveform), like=waveform)
+            features, _ = extract(self, waveform, states)
+            return self.project_features(features, lengths)
         if self.config.normalize_waveform:
             waveform = normalize_waveform(waveform, lengths)
         return self.project_features(self.extract(waveform), lengths)
@@ -131,9 +147,48 @@ class Wav2Vec2Encoder(ContextNetwork):
         """Which frames hold padding: bool (batch, num_frames); None where nothing does."""
         if lengths is None:
             return None
+        if self.config.streaming is not None:
+            ends = torch.arange(1, num_frames + 1, device=lengths.device)
+            return ends * self.config.stride_samples > lengths.unsqueeze(1)
         for conv in self.config.conv_layers:
             lengths = torch.div(lengths - conv.kernel, conv.stride, rounding_mode="floor") + 1
         return torch.arange(num_frames, device=lengths.device) >= lengths.unsqueeze(1)
+
+    def shapes(self) -> Shapes:
+        """Of the states of `stream`, which are zeros before the first piece.
+
+        Raises:
+            ValueError: `config.streaming` is None.
+        """
+        return context_shapes(self) | extractor_shapes(self)
+
+    def stream(
+        self, waveform: Tensor, states: Mapping[str, Tensor]
+    ) -> tuple[ContextOutput, States]:
+        """Encode the next piece of a stream, which is also how `forward` encodes a whole.
+
+        Args:
+            waveform: float (batch, samples) in [-1, 1], whole chunks: a multiple of
+                config.streaming.chunk_frames * config.stride_samples.
+            states: (batch, *shape) each, by `shapes`.
+
+        Returns:
+            hidden states of the piece's frames, the last of them the output, and the states
+            after it.
+
+        Raises:
+            ValueError: `config.streaming` is None, or the piece does not hold whole chunks.
+        """
+        chunk_samples = chunks_of(self).chunk_frames * self.config.stride_samples
+        if waveform.shape[1] < 1 or waveform.shape[1] % chunk_samples:
+            raise ValueError(
+                f"a piece must hold whole chunks of {chunk_samples} samples, got "
+                f"{waveform.shape[1]}; keep what is left for the next piece"
+            )
+        features, heard = extract(self, waveform, states)
+        hidden = self.hide(self.project_features(features).projected, None)
+        context, mixed = contextualize(self, hidden, states)
+        return context, heard | mixed
 
 
 def save_encoder(

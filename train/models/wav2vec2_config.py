@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from .frontend_config import RunningNormConfig
+
 _CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
 SIZES = (
@@ -47,6 +49,35 @@ def _conv_layers(channels: tuple[int, ...]) -> tuple[Conv, ...]:
         Conv(channels=width, kernel=kernel, stride=stride)
         for width, (kernel, stride) in zip(channels, shapes, strict=True)
     )
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class StreamingConfig:
+    """How an encoder listens while somebody speaks; it is trained in the same way.
+
+    Frames come in chunks. A frame sees the frames of its own chunk and `left_frames` before that
+    chunk, so the first of a chunk looks `chunk_frames - 1` frames ahead and the last looks none.
+    Frame t ends at sample (t + 1) * stride, silence before the first sample.
+    """
+
+    chunk_frames: int = 8
+    """Frames of a chunk, of 20 ms each at the paper's strides; 1 looks at the past alone."""
+    left_frames: int = 64
+    """Frames before its chunk that a frame's attention sees, 1 or more."""
+    running_norm: RunningNormConfig = RunningNormConfig()
+    """What stands in for whole utterances where `normalize_waveform` is set."""
+
+    def __post_init__(self) -> None:
+        if self.chunk_frames < 1 or self.left_frames < 1:
+            raise ValueError(
+                f"chunk_frames and left_frames must be 1 or more, got {self.chunk_frames} and "
+                f"{self.left_frames}"
+            )
+
+    @property
+    def look_ahead_frames(self) -> int:
+        """Most frames after it that a frame depends on."""
+        return self.chunk_frames - 1
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -95,6 +126,9 @@ class Wav2Vec2Config:
     """Share of layers skipped at a training step, in [0, 1)."""
     feature_grad_mult: float = 0.1
     """The feature extractor's gradient is scaled by this, in (0, 1]."""
+    streaming: StreamingConfig | None = None
+    """In chunks with a bounded past; None: every frame sees the whole utterance. Weights have the
+    same names and shapes either way, so that one can start from the other's."""
 
     def __post_init__(self) -> None:
         if not self.conv_layers:
@@ -126,6 +160,8 @@ class Wav2Vec2Config:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not 0.0 < self.feature_grad_mult <= 1.0:
             raise ValueError(f"feature_grad_mult must lie in (0, 1], got {self.feature_grad_mult}")
+        if self.streaming is not None and (reason := why_not_streaming(self)) is not None:
+            raise ValueError(f"this encoder cannot stream: {reason}")
 
     @property
     def num_layers(self) -> int:
@@ -140,11 +176,50 @@ class Wav2Vec2Config:
             stride *= conv.stride
         return stride
 
+    @property
+    def window_samples(self) -> int:
+        """Samples that a frame's conv features are made of."""
+        window, stride = 1, 1
+        for conv in self.conv_layers:
+            window += (conv.kernel - 1) * stride
+            stride *= conv.stride
+        return window
+
     def num_frames(self, num_samples: int) -> int:
         """Encoder frames that `num_samples` of waveform give; 0 when it is too short for one."""
+        if self.streaming is not None:  # silence comes first: what counts is where a frame ends
+            return num_samples // self.stride_samples
         length = num_samples
         for conv in self.conv_layers:
             length = (length - conv.kernel) // conv.stride + 1
             if length <= 0:
                 return 0
         return length
+
+
+def why_not_streaming(config: Wav2Vec2Config) -> str | None:
+    """The first reason why an encoder in pieces would not give what it was trained to give.
+
+    Returns:
+        what looks at sound that is still to come, or at all of it, and the way out; None where
+        nothing does.
+    """
+    if config.conv_norm == "group":
+        return (
+            "the GroupNorm of its feature extractor looks at the whole utterance; train with "
+            "conv_norm = 'layer'"
+        )
+    if config.alibi:
+        return "attention biases by distance (alibi) have no streaming form; train without"
+    narrow = next((conv for conv in config.conv_layers if conv.kernel < conv.stride), None)
+    if narrow is not None:
+        return f"no kernel may be shorter than its stride, and one is: {narrow}"
+    if config.streaming is not None:
+        return None
+    train = "train with encoder.streaming set"
+    if config.normalize_waveform:
+        return f"it normalizes whole utterances; {train}, which normalizes by what was heard so far"
+    ahead = (config.pos_conv_kernel - config.pos_conv_kernel // 2 - 1) * config.pos_conv_depth
+    if ahead:
+        return f"its position convolution looks {ahead} frames ahead; {train}"
+    return f"its attention sees the whole utterance; {train}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,17 @@ from ..config import STRICT
 from ..data.audio import PackedAudio
 from ..data.augment import fit_length, gain, mix_noise, shift
 from ..data.batches import Batch, FixedBatches
+from ..errors import TrainError
 from ..models.checkpoints import load_checkpoint, restore, save_checkpoint
-from ..models.ds_cnn import DsCnn, DsCnnConfig
 from ..models.frontend import SAMPLE_RATE
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..models.wav2vec2_config import Wav2Vec2Config
+from ..nearest import nearest
 from ..objectives import Loss, Objective
 from ..recipe import check
 from ..seeding import Draws
+from .bodies import BODIES, ENCODER, Body, name_of
+from .streaming_encoder import StreamingPooledEncoder
 
 FAMILY = "keywords"
 
@@ -56,10 +60,17 @@ class PooledEncoder(nn.Module):
         return pooled
 
 
+def pooled(encoder: Wav2Vec2Encoder) -> PooledEncoder | StreamingPooledEncoder:
+    """An encoder as a body, which streams where the encoder does."""
+    if encoder.config.streaming is None:
+        return PooledEncoder(encoder)
+    return StreamingPooledEncoder(encoder)
+
+
 class KeywordModel(nn.Module):
     """A body that makes one vector of a clip, and a linear layer over it."""
 
-    def __init__(self, body: PooledEncoder | DsCnn, labels: tuple[str, ...]) -> None:
+    def __init__(self, body: Body, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.body = body
         self.labels = labels
@@ -73,11 +84,18 @@ class KeywordModel(nn.Module):
 
 def save_keywords(folder: Path, model: KeywordModel) -> None:
     """Write a keyword model's checkpoint."""
-    if isinstance(model.body, PooledEncoder):
-        body, sizes = "wav2vec2", dataclasses.asdict(model.body.encoder.config)
-    else:
-        body, sizes = "ds_cnn", dataclasses.asdict(model.body.config)
-    record = {"family": FAMILY, "labels": list(model.labels), "body": body, "sizes": sizes}
+    body: Any = model.body
+    name, config = (
+        (ENCODER, body.encoder.config)
+        if isinstance(body, PooledEncoder | StreamingPooledEncoder)
+        else (name_of(body), body.config)
+    )
+    record = {
+        "family": FAMILY,
+        "labels": list(model.labels),
+        "body": name,
+        "sizes": dataclasses.asdict(config),
+    }
     save_checkpoint(folder, record, model.state_dict())
 
 
@@ -88,12 +106,15 @@ def load_keywords(folder: Path) -> KeywordModel:
         TrainError: there is none, it is damaged, or of another family.
     """
     config, state = load_checkpoint(folder, FAMILY, "labels", "body", "sizes")
-    source = f"{folder}/config.json"
-    body: PooledEncoder | DsCnn
-    if config["body"] == "wav2vec2":
-        body = PooledEncoder(Wav2Vec2Encoder(check(config["sizes"], Wav2Vec2Config, source)))
+    source, name = f"{folder}/config.json", config["body"]
+    body: Any
+    if name == ENCODER:
+        body = pooled(Wav2Vec2Encoder(check(config["sizes"], Wav2Vec2Config, source)))
+    elif name in BODIES:
+        kind = BODIES[name]
+        body = kind.build(check(config["sizes"], kind.config, source))
     else:
-        body = DsCnn(check(config["sizes"], DsCnnConfig, source))
+        raise TrainError(f"{source}: there is no body {name!r}; {nearest(str(name), BODIES)}")
     model = KeywordModel(body, tuple(config["labels"]))
     restore(model, state, folder)
     return model
@@ -113,6 +134,12 @@ class AugmentConfig:
     """Faintest noise."""
     max_gain_db: float = 6.0
     """A clip grows louder or fainter by up to this."""
+    max_lead_ms: int = 0
+    """Up to this much is heard before the window, as long for all rows of an update: for causal
+    bodies, which otherwise would only ever know the first second of a stream."""
+    lead_prob: float = 0.75
+    """Share of rows whose lead is the end of another clip, in [0, 1]; that of the rest is silence,
+    with what noise the row is mixed with."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise_prob <= 1.0 or self.max_shift_ms < 0 or self.max_gain_db < 0:
@@ -120,14 +147,33 @@ class AugmentConfig:
                 "noise_prob must lie in [0, 1], max_shift_ms and max_gain_db be 0 or more; got "
                 f"{self.noise_prob}, {self.max_shift_ms}, {self.max_gain_db}"
             )
+        if not 0.0 <= self.lead_prob <= 1.0 or self.max_lead_ms < 0:
+            raise ValueError(
+                "lead_prob must lie in [0, 1] and max_lead_ms be 0 or more, got "
+                f"{self.lead_prob}, {self.max_lead_ms}"
+            )
         if self.lowest_snr_db > self.highest_snr_db:
             raise ValueError(
                 f"lowest_snr_db {self.lowest_snr_db} is above highest_snr_db {self.highest_snr_db}"
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class ClipPool:
+    """Clips to draw from, read when drawn."""
+
+    packed: PackedAudio
+    """Where their audio is."""
+    ids: tuple[str, ...]
+    """Which; one or more."""
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """One of them, (samples,) in [-1, 1]."""
+        return self.packed.waveform(self.ids[rng.integers(len(self.ids))])
+
+
 class KeywordObjective(Objective):
-    """Cross-entropy of augmented clips."""
+    """Cross-entropy of augmented clips; the label is judged at the window's end."""
 
     def __init__(
         self,
@@ -136,6 +182,7 @@ class KeywordObjective(Objective):
         *,
         window_samples: int,
         noises: list[NDArray[np.float32]],
+        leads: ClipPool | None,
         label_smoothing: float,
     ) -> None:
         super().__init__()
@@ -143,13 +190,19 @@ class KeywordObjective(Objective):
         self.augment = augment
         self.window_samples = window_samples
         self.noises = noises
+        self.leads = leads
         self.label_smoothing = label_smoothing
         self._index = {label: number for number, label in enumerate(model.labels)}
 
     def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Loss and accuracy of a batch of labelled clips."""
+        lead_samples = 0
+        if self.augment.max_lead_ms:
+            # One length for all: rows that begin a stream then go without a state, as streams do.
+            most = self.augment.max_lead_ms * SAMPLE_RATE // 1000
+            lead_samples = int(draws.update().integers(most + 1))
         rows = [
-            self._vary(row, rng)
+            self._vary(row, lead_samples, rng)
             for row, rng in zip(
                 clips(batch, self.window_samples), draws.rows(batch.rows), strict=True
             )
@@ -163,9 +216,13 @@ class KeywordObjective(Objective):
         accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
         return Loss(loss, len(wanted), {"accuracy": accuracy})
 
-    def _vary(self, clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _vary(
+        self, clip: NDArray[np.float32], lead_samples: int, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
         augment = self.augment
         clip = shift(clip, augment.max_shift_ms * SAMPLE_RATE // 1000, rng)
+        if lead_samples:
+            clip = np.concatenate([self._lead(lead_samples, rng), clip])
         if self.noises and rng.random() < augment.noise_prob:
             noise = self.noises[rng.integers(len(self.noises))]
             noise = np.roll(fit_length(noise, len(clip)), rng.integers(len(clip)))
@@ -173,6 +230,13 @@ class KeywordObjective(Objective):
                 clip, noise, rng.uniform(augment.lowest_snr_db, augment.highest_snr_db)
             )
         return gain(clip, rng.uniform(-augment.max_gain_db, augment.max_gain_db))
+
+    def _lead(self, num_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        lead = np.zeros(num_samples, dtype=np.float32)
+        if self.leads is not None and rng.random() < self.augment.lead_prob:
+            heard = self.leads.draw(rng)[-num_samples:]
+            lead[num_samples - len(heard) :] = heard
+        return lead
 
 
 def clips(batch: Batch, window_samples: int) -> list[NDArray[np.float32]]:

@@ -17,6 +17,7 @@ from train.data.batches import Batch, FixedBatches
 from ...distill.lighthubert import (
     check_teacher,
     distillation_error,
+    lead_samples,
     student_mask,
     teacher_target,
 )
@@ -53,6 +54,7 @@ def build(setting: Setting) -> Scorer:
                 batch,
                 top_layers=targets.top_layers,
                 normalize=targets.normalize_targets,
+                lead_samples=lead_samples(teacher, supernet.encoder.config),
             )
             for batch in batches
         ]

@@ -175,3 +175,13 @@ def test_an_empty_set_and_impossible_settings_are_refused():
         Batches(cuts, packed, batch_seconds=1.0, crop_seconds=1.0, seed=-1)
     with pytest.raises(ValueError, match="1 or more"):
         FixedBatches(cuts, packed, 0)
+
+
+def test_a_corpus_in_the_order_of_its_labels_makes_mixed_batches():
+    """Clips of one length in the order of ten words: no batch may hold a word or two alone."""
+    cuts, packed = make_set([1600] * 398 + [1500, 1400])
+    words = {cut.id: f"word{index * 10 // len(cuts)}" for index, cut in enumerate(cuts)}
+    batches = Batches(cuts, packed, batch_seconds=2.0, crop_seconds=0.1, seed=0)
+    assert batches.num_batches >= 20
+    for step in range(batches.num_batches):
+        assert len({words[cut_id] for cut_id in batches.batch(step).cut_ids}) >= 5

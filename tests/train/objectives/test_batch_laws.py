@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from train.config import OptimizerConfig
 from train.learner import Learner
+from train.models.wav2vec2_config import StreamingConfig
 from train.objectives._parts import frame_mask
 from train.pretrain import objective_names
 from train.seeding import Draws
@@ -53,6 +54,21 @@ def test_a_batch_counts_what_its_rows_count_alone_whatever_padding_stands_beside
         assert sum(part.count for part in dealt) == pytest.approx(whole.count)
         total = sum(float(part.total) for part in dealt)
         assert total == pytest.approx(float(whole.total), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hubert", "wav2vec2", "data2vec"])
+def test_padding_costs_an_encoder_that_streams_nothing(
+    name, make_objective, make_batch, some_rows, score
+):
+    streaming = {"streaming": StreamingConfig(chunk_frames=4, left_frames=6)}
+    objective = make_objective(name, encoder=streaming, **SEPARATE.get(name, {}))
+    batch = make_batch(LENGTHS)
+    assert objective.encoder.config.num_frames(LENGTHS[0]) == 50
+    whole = score(objective, batch)
+    dealt = [score(objective, some_rows(batch, [row])) for row in range(len(LENGTHS))]
+    assert sum(part.count for part in dealt) == pytest.approx(whole.count)
+    total = sum(float(part.total) for part in dealt)
+    assert total == pytest.approx(float(whole.total), rel=1e-4, abs=1e-4)
 
 
 def test_a_rows_number_draws_its_mask_not_its_place(

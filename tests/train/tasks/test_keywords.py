@@ -12,6 +12,7 @@ from train.data.cuts import recording_cut, sorted_cuts
 from train.seeding import Draws
 from train.tasks.keywords import (
     AugmentConfig,
+    ClipPool,
     KeywordModel,
     KeywordObjective,
     PooledEncoder,
@@ -66,7 +67,8 @@ def test_layers_that_are_dropped_while_training_leave_the_vector_whole(make_enco
 
 def objective(model, **changes):
     noises = changes.pop("noises", [np.full(50, 0.3, np.float32)])
-    values = {"window_samples": 3_000, "noises": noises, "label_smoothing": 0.1}
+    leads = changes.pop("leads", None)
+    values = {"window_samples": 3_000, "noises": noises, "leads": leads, "label_smoothing": 0.1}
     augment = AugmentConfig(**{"max_shift_ms": 20, **changes})
     return KeywordObjective(model, augment, **values)
 
@@ -130,6 +132,57 @@ def test_noise_comes_at_the_ratio_that_was_asked(model, make_batch, monkeypatch)
     assert ratio_db == pytest.approx(10.0, abs=1e-3)
 
 
+@pytest.fixture
+def pool():
+    """Two clips that no other has a sample of: 500 of one value, and 9,000 of another."""
+    samples = np.repeat(np.array([8_192, -16_384], np.int16), [500, 9_000])
+    return ClipPool(PackedAudio(samples, {"a": (0, 500), "b": (500, 9_500)}), ("a", "b"))
+
+
+def heard(model, batch, monkeypatch, step, **changes):
+    """What the body hears of a batch at an update: (batch, samples)."""
+    seen = []
+    answer = torch.zeros(batch.waveform.shape[0], 3)
+    monkeypatch.setattr(model, "forward", lambda rows: seen.append(rows) or answer)
+    plain = {"max_shift_ms": 0, "noise_prob": 0.0, "max_gain_db": 0.0}
+    objective(model, **plain, **changes)(batch, Draws(3, step))
+    return seen[0].numpy()
+
+
+def test_a_lead_is_the_end_of_another_clip_before_the_window(model, make_batch, monkeypatch, pool):
+    batch = make_batch([3_000] * 8, labels=["yes"] * 8)
+    lengths, kinds = set(), set()
+    for step in range(6):
+        rows = heard(model, batch, monkeypatch, step, leads=pool, max_lead_ms=100, lead_prob=0.7)
+        lead, window = rows[:, :-3_000], rows[:, -3_000:]
+        assert np.array_equal(window, batch.waveform.numpy())
+        length = lead.shape[1]
+        assert length <= 1_600
+        lengths.add(length)
+        short = np.concatenate([np.zeros(max(0, length - 500)), np.full(min(500, length), 0.25)])
+        known = {"silence": np.zeros(length), "long": np.full(length, -0.5), "short": short}
+        for row in lead:
+            (kind,) = [kind for kind, wanted in known.items() if np.array_equal(row, wanted)]
+            kinds.add(kind)
+    assert len(lengths) == 6
+    assert kinds == set(known)
+
+
+def test_a_rows_lead_does_not_hang_on_the_rows_beside_it(model, make_batch, monkeypatch, pool):
+    batch = make_batch([3_000] * 4, labels=["yes"] * 4)
+    changes = {"leads": pool, "max_lead_ms": 100}
+    whole = heard(model, batch, monkeypatch, 2, **changes)
+    half = make_batch([3_000] * 2, labels=["yes"] * 2, rows=[2, 3])
+    half.waveform[:] = batch.waveform[2:]
+    monkeypatch.undo()
+    assert np.array_equal(heard(model, half, monkeypatch, 2, **changes), whole[2:])
+
+
+def test_without_a_lead_the_window_is_all(model, make_batch, monkeypatch, pool):
+    batch = make_batch([3_000], labels=["yes"])
+    assert heard(model, batch, monkeypatch, 0, leads=pool).shape == (1, 3_000)
+
+
 def test_clips_lose_their_padding_before_they_are_centred(make_batch):
     batch = make_batch([100, 40])
     long, short = clips(batch, 60)
@@ -174,6 +227,8 @@ def test_a_row_is_what_was_said_and_a_column_what_was_heard():
         ({"noise_prob": 1.1}, "noise_prob"),
         ({"max_shift_ms": -1}, "max_shift_ms"),
         ({"max_gain_db": -0.1}, "max_gain_db"),
+        ({"lead_prob": 1.1}, "lead_prob must lie in"),
+        ({"max_lead_ms": -1}, "max_lead_ms be 0 or more"),
         ({"lowest_snr_db": 9.0, "highest_snr_db": 8.0}, "lowest_snr_db 9.0 is above"),
     ],
 )

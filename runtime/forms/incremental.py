@@ -1,0 +1,125 @@
+"""The model run on each hop alone, with the states that the hop before left.
+
+Answer k is there once (k + 1) * hop samples were received and depends on no later one. States are
+the manifest's: filled with their initial values before the first hop, and replaced all together.
+"""
+
+import math
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..faults import BundleFault
+from ..manifest import Manifest, Streaming
+from . import Ask
+
+if TYPE_CHECKING:
+    from ..stream import Model
+
+
+_ALIGN = 16
+"""Numbers, 64 bytes: where a state begins, as an allocation of its own would."""
+
+
+class States:
+    """One stream's states, in arrays of its own."""
+
+    def __init__(self, model: "Model") -> None:
+        manifest = model.manifest
+        self._model = model
+        self._hop = np.zeros((1, manifest.streaming.hop_samples), dtype=np.float32)
+        self._now, self._next = (_Set(manifest, self._hop) for _ in range(2))
+        self._initial = [state.initial for state in manifest.states]
+        self._posteriors = manifest.outputs[0].name
+        self._shape = (1, len(manifest.labels))
+        self.size_bytes = sum(array.nbytes for _, array in self._now.arrays)
+        self.reset()
+
+    def answer(self, hop: np.ndarray) -> np.ndarray:
+        """The graph's to this hop; states are replaced only where all it gives is finite."""
+        self._hop[0] = hop
+        values = self._model.engine.run(self._now.feeds)
+        posteriors: np.ndarray = values[self._posteriors]
+        self._model.check(self._posteriors, posteriors, self._shape)
+        for name, array in self._next.arrays:
+            value = values[name]
+            if value.shape != array.shape:  # numpy would stretch it
+                self._model.check(name, value, array.shape)
+            array[...] = value  # an engine may write over its buffers
+        if not np.isfinite(self._next.flat).all():
+            for name, array in self._next.arrays:
+                self._model.check(name, array, array.shape)
+        self._now, self._next = self._next, self._now
+        row: np.ndarray = posteriors[0]
+        return row
+
+    def reset(self) -> None:
+        """Back to the initial values."""
+        for (_, array), initial in zip(self._now.arrays, self._initial, strict=True):
+            array.fill(initial)
+
+
+class _Set:
+    """Arrays for all states, in one piece of memory so that one look says whether it is finite."""
+
+    def __init__(self, manifest: Manifest, hop: np.ndarray) -> None:
+        sizes = [math.prod(state.shape) for state in manifest.states]
+        places = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes), initial=0))
+        self.flat = np.zeros(places[-1], dtype=np.float32)
+        arrays = [
+            self.flat[place : place + size].reshape(state.shape)
+            for state, place, size in zip(manifest.states, places, sizes, strict=False)
+        ]
+        names = [state.name for state in manifest.states]
+        self.feeds = {manifest.inputs[0].name: hop, **dict(zip(names, arrays, strict=True))}
+        next_names = [state.next_name for state in manifest.states]
+        self.arrays = list(zip(next_names, arrays, strict=True))
+        """Each with the name of the graph's output that is copied into it."""
+
+
+def start(model: "Model") -> States:
+    """The states before the first hop."""
+    return States(model)
+
+
+def ask(model: "Model", pcm: np.ndarray) -> np.ndarray:
+    """The graph stepped through one recording: an answer for each hop, (answers, num_labels).
+
+    Written apart from `States`, which is held to it.
+    """
+    manifest = model.manifest
+    given, answered = manifest.inputs[0].name, manifest.outputs[0].name
+    states = {
+        state.name: np.full(state.shape, state.initial, dtype=np.float32)
+        for state in manifest.states
+    }
+    answers = []
+    for hop in np.split(pcm, num_answers(pcm.shape, manifest.streaming), axis=1):
+        values = model.engine.run({given: hop, **states})
+        states = {state.name: np.array(values[state.next_name]) for state in manifest.states}
+        answers.append(np.array(values[answered]))
+    return np.concatenate(answers)
+
+
+def num_answers(shape: tuple[int, ...], streaming: Streaming) -> int:
+    """One a hop of the single recording."""
+    batch, num_samples = shape
+    hop_samples = streaming.hop_samples
+    if batch != 1 or num_samples < hop_samples or num_samples % hop_samples:
+        raise BundleFault(
+            f"a model with states takes one recording of whole hops, (1, n * {hop_samples}) "
+            f"samples, got {shape}. Cut it to whole hops, or pad it with silence."
+        )
+    return num_samples // hop_samples
+
+
+def offline(ask: Ask, waveform: np.ndarray, streaming: Streaming) -> np.ndarray:
+    """The answers of `ask` to all whole hops at once: a trained module sees one piece."""
+    num_samples = len(waveform) // streaming.hop_samples * streaming.hop_samples
+    return ask(waveform[None, :num_samples])
+
+
+def in_stream(num_samples: int, streaming: Streaming) -> range:
+    """All."""
+    return range(num_samples // streaming.hop_samples)

@@ -1,0 +1,156 @@
+"""What the parts of a manifest owe to one another; manifest.py asks this of every manifest."""
+
+import difflib
+import math
+from typing import TYPE_CHECKING
+
+from .faults import BundleFault, short
+
+if TYPE_CHECKING:
+    from .manifest import Manifest, State, Tensor
+
+MAX_LABELS = 10_000
+MAX_SCORES = 1_000_000
+"""Most scores that smoothing keeps, 8 MB."""
+MAX_STATES = 1024
+MAX_STATE_BYTES = 64 << 20
+"""Most bytes of all states together: a stream keeps them, and a device has many streams."""
+_MAX_DIMENSIONS = 8
+_FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
+
+
+def check_tensors(manifest: "Manifest") -> None:
+    """The graph's face must be the task's: one waveform in, one row of posteriors out.
+
+    A graph with states is run on one hop of one stream, so that nothing about it is open.
+    """
+    streaming, num_labels = manifest.streaming, len(manifest.labels)
+    if streaming.has_states:
+        _check_face("inputs", manifest.inputs, "pcm", (1,), (streaming.hop_samples,))
+        _check_face("outputs", manifest.outputs, "posteriors", (1,), (num_labels,))
+    else:
+        lengths = ("samples", streaming.window_samples)
+        _check_face("inputs", manifest.inputs, "pcm", ("batch", 1), lengths)
+        _check_face("outputs", manifest.outputs, "posteriors", ("batch", 1), (num_labels,))
+
+
+def _check_face(
+    where: str,
+    tensors: tuple["Tensor", ...],
+    name: str,
+    batches: tuple[str | int, ...],
+    sizes: tuple[str | int, ...],
+) -> None:
+    """One tensor of two dimensions, each of which may be written in the given ways."""
+    ok = (
+        len(tensors) == 1
+        and tensors[0].name == name
+        and tensors[0].dtype == "float32"
+        and len(tensors[0].shape) == 2
+        and tensors[0].shape[0] in batches
+        and tensors[0].shape[1] in sizes
+    )
+    if not ok:
+        got = short([f"{tensor.name}: {tensor.dtype} {tensor.shape}" for tensor in tensors])
+        raise BundleFault(
+            f"{where} of a keyword model must be [{name}: float32 ({batches[0]}, {sizes[0]})], "
+            f"got {got}"
+        )
+
+
+def check_states(manifest: "Manifest") -> None:
+    """States are there where the form hands them on, and bounded like all that is received."""
+    form, states = manifest.streaming.form, manifest.states
+    if manifest.streaming.has_states is not bool(states) or len(states) > MAX_STATES:
+        wanted = f"1 to {MAX_STATES:,} states" if manifest.streaming.has_states else "no states"
+        raise BundleFault(
+            f"states: a model of the form {form!r} has {wanted}, got {len(states):,}. "
+            "Export again, or state the form that the graph was made for."
+        )
+    size_bytes = 0
+    for state in states:
+        _check_state(state)
+        size_bytes += 4 * math.prod(state.shape)
+    if size_bytes > MAX_STATE_BYTES:
+        raise BundleFault(
+            f"states must take at most {MAX_STATE_BYTES:,} bytes together, got {short(size_bytes)}"
+        )
+    # A graph has one name for one tensor, whether it goes in or comes out.
+    taken = {tensor.name for tensor in (*manifest.inputs, *manifest.outputs)}
+    for name in (name for state in states for name in (state.name, state.next_name)):
+        if name in taken:
+            raise BundleFault(
+                f"states: {short(name)} would be two tensors of the graph; its inputs and outputs "
+                f"are {', '.join(sorted(taken)[:4])}, and each state's name and the same + '_next'"
+            )
+        taken.add(name)
+
+
+def _check_state(state: "State") -> None:
+    check_names("states", (state.name,))
+    shape = state.shape
+    if not 1 <= len(shape) <= _MAX_DIMENSIONS or shape[0] != 1 or min(shape) < 1:
+        raise BundleFault(
+            f"states: the shape of {state.name!r} must be 1 to {_MAX_DIMENSIONS} sizes of 1 or "
+            f"more, the batch of 1 first, got {short(list(shape))}"
+        )
+    if state.dtype != "float32":
+        raise BundleFault(f"states: {state.name!r} must be float32, got {short(state.dtype)}")
+    if not -_FLOAT32_MAX <= state.initial <= _FLOAT32_MAX:  # NaN does not either
+        raise BundleFault(
+            f"states: the initial value of {state.name!r} must be a finite float32, got "
+            f"{short(state.initial)}"
+        )
+
+
+def check_decision(manifest: "Manifest") -> None:
+    """Keywords are labels, and what the decision looks back on is bounded."""
+    known = set(manifest.labels)
+    strangers = [word for word in manifest.decision.keywords if word not in known]
+    if strangers:
+        raise BundleFault(
+            f"decision.keywords {short(strangers)} are not among the labels "
+            f"{short(list(manifest.labels))}"
+        )
+    num_scores = manifest.decision.smoothing_windows * len(manifest.decision.keywords)
+    if num_scores > MAX_SCORES:
+        raise BundleFault(
+            f"decision.smoothing_windows times keywords must be at most {MAX_SCORES:,} scores to "
+            f"keep, got {num_scores:,}"
+        )
+    span_samples = (manifest.decision.patience - 1) * manifest.streaming.hop_samples
+    if span_samples >= manifest.streaming.window_samples:
+        raise BundleFault(
+            f"decision.patience {manifest.decision.patience} spans {span_samples} samples, and "
+            f"the windows that agree must overlap: keep (patience - 1) * hop_samples under "
+            f"window_samples {manifest.streaming.window_samples}"
+        )
+
+
+def check_names(where: str, names: tuple[str, ...]) -> None:
+    """Names are printed one event a line, so they hold no line breaks or control characters."""
+    if not 1 <= len(names) <= MAX_LABELS:
+        raise BundleFault(f"{where} must hold 1 to {MAX_LABELS:,} names, got {len(names):,}")
+    for name in names:
+        if not name.strip() or not name.isprintable() or len(name) > 200:
+            raise BundleFault(
+                f"{where}: {name[:200]!r} must be 1 to 200 printable characters and not blank"
+            )
+    if len(set(names)) != len(names):
+        raise BundleFault(f"{where} must differ from one another, got {short(list(names))}")
+
+
+def within(where: str, value: int, least: int, most: int) -> None:
+    """Raises BundleFault unless least <= value <= most."""
+    if not least <= value <= most:
+        raise BundleFault(f"{where} must lie in [{least}, {most}], got {short(value)}")
+
+
+def unknown(where: str, value: str, known: tuple[str, ...]) -> BundleFault:
+    """The fault of a name that is none of those that this runtime knows."""
+    near = difflib.get_close_matches(value[:100], known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return BundleFault(
+        f"{where} {value[:100]!r} is not known to this runtime, which knows {list(known)}.{hint} "
+        "A newer runtime may read this bundle."
+    )

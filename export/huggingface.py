@@ -4,7 +4,6 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,17 +152,10 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
 
 
 class CheckpointWindows(Windows):
-    """A checkpoint's classifier, run anew on every window; optimum writes its graph."""
-
-    def __init__(
-        self, classifier: Classifier, window_samples: int, lengths: Collection[int] = ()
-    ) -> None:
-        """As `Windows`; the graph takes any batch and any length."""
-        super().__init__(classifier, window_samples, lengths)
-        self._classifier = classifier
+    """A `Classifier`, run anew on every window; optimum writes its graph."""
 
     def write(self, target: Target, path: Path) -> None:
-        """From raw samples to posteriors.
+        """Any batch and length, from raw samples to posteriors.
 
         Raises:
             ExportError: another format than ONNX.
@@ -173,8 +165,10 @@ class CheckpointWindows(Windows):
                 f"a checkpoint of transformers goes through optimum, which writes no "
                 f"*{target.SUFFIX}; export it to {FORMAT} alone"
             )
-        graph = _by_optimum(self._classifier.model, self._window_samples)
-        from_pcm(graph, normalize=self._classifier.extractor.do_normalize)
+        classifier = self.module.classifier  # the copy: weights that are computed are no layers
+        assert isinstance(classifier, Classifier)
+        graph = _by_optimum(classifier.model, self._window_samples)
+        from_pcm(graph, normalize=classifier.extractor.do_normalize)
         path.write_bytes(graph.SerializeToString(deterministic=True))
 
 

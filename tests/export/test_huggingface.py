@@ -10,11 +10,14 @@ import pytest
 import tiny_transformers
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.utils.parametrize import is_parametrized
 
 from export import ExportError
 from export.bundle import export_keywords
 from export.huggingface import load_classifier, read_checkpoint
 from export.quantize import Precision, Quantizer
+from export.streaming import exportable
+from export.targets import onnx as target
 from runtime.manifest import Decision, Streaming
 
 HUBERT = "HubertForSequenceClassification"
@@ -212,3 +215,22 @@ def test_it_runs_on_windows_and_is_written_as_onnx(
             formats=changes.get("formats", ("onnx",)),
         )
     assert list(out.parent.iterdir()) == []
+
+
+def test_optimum_gets_weights_as_they_are(folder, with_exporter, monkeypatch):
+    """A weight that the graph would compute is no layer, and stays in float."""
+    classifier = load_classifier(read_checkpoint(folder))
+    assert any(is_parametrized(part) for part in classifier.modules())
+    streaming = Streaming(window_samples=3_200, hop_samples=800)
+    given = []
+
+    def by_optimum(model, window_samples):
+        given.append((model, window_samples))
+        raise ExportError("seen")
+
+    monkeypatch.setattr("export.huggingface._by_optimum", by_optimum)
+    with pytest.raises(ExportError, match="seen"):
+        exportable(classifier, streaming, 3).write(target, folder / "model.onnx")
+    ((model, window_samples),) = given
+    assert window_samples == 3_200
+    assert not any(is_parametrized(part) for part in model.modules())

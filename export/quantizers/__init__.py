@@ -1,4 +1,4 @@
-"""Libraries that rewrite a graph's layers in 8 bits, one file each: the file's name is its name.
+"""Libraries that rewrite an ONNX graph's layers in 8 bits, one file each, which gives it its name.
 
 Each offers `in_8_bits(model, names, ranges)`. Which layers, which ranges and whether the result may
 leave is decided by quantize.py and gate.py, the same for all.

@@ -61,6 +61,12 @@ def last_sum(graph, clip):
     return Face.of(engine.inputs).answers(engine.run, clip[None], "sum_next")
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Ranges from streams of 400 steps; ten seconds of them would be 40,000."""
+    monkeypatch.setattr("export.clips._STREAM_SAMPLES", 400 * CHUNK)
+
+
 @pytest.fixture(scope="module")
 def float32():
     return leaky_graph()

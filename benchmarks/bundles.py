@@ -10,10 +10,12 @@ folders under --runs, so the command goes on where it was stopped; the page goes
 import argparse
 import csv
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from bundles_page import write_page
 from lhotse import CutSet
 from tasks import Row, Task, run_all
 
@@ -44,6 +46,8 @@ LABELS = (
 SEEDS = (0, 1, 2)
 TRAINING = ("batch.seconds=16.0", f"labels={json.dumps(LABELS)}")
 WINDOW, HOP_MS = 16_000, 80
+ROUNDS = 100
+"""Hops that are timed, of each graph."""
 MANIFEST = "manifest.csv"
 EVERY = 4
 """Share of the corpus that 8 bits are calibrated and gated on: a clip in four."""
@@ -71,9 +75,9 @@ FAMILIES = {
     "Keyword Transformer, KWT-1": Family("keywords-kwt", 700),
     "Keyword Transformer, causal": Family("keywords-kwt-causal", 1500, form=INCREMENTAL),
     "conformer, causal": Family("keywords-conformer", 700, form=INCREMENTAL),
-    "HuBERT subnet, tiny": Family("keywords-tiny", 600, "shipped"),
-    "HuBERT, tiny, in chunks": Family("keywords-tiny", 600, "chunked", form=INCREMENTAL),
-    "HuBERT subnet, a_small": Family("keywords-tiny", 60, "a_small", every=4),
+    "HuBERT subnet, tiny": Family("keywords-tiny", 450, "shipped"),
+    "HuBERT, tiny, in chunks": Family("keywords-tiny", 450, "chunked", form=INCREMENTAL),
+    "HuBERT subnet, a_small": Family("keywords-tiny", 40, "a_small", every=8),
 }
 
 
@@ -84,8 +88,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     parser.add_argument("--workers", type=int, default=2, help="tasks at once, one core each")
     options = parser.parse_args()
-    made = tasks(options.data, options.runs)
-    run_all(made, options.runs, workers=options.workers)
+    rows = dict(run_all(tasks(options.data, options.runs), options.runs, workers=options.workers))
+    # Alone, once nothing else runs.
+    rows |= run_all([Task("timed", time_hops, (options.runs,))], options.runs, workers=1)
+    names = {folder_of(name): name for name in FAMILIES}
+    print(write_page(rows, names, SEEDS, options.results))
 
 
 def tasks(data: Path, runs: Path) -> list[Task]:
@@ -177,7 +184,7 @@ def score(folder: Path, data: Path, calibration: Path, family: Family, run: Path
     """Bundles in every precision, each graph heard by every engine on the test clips."""
     cuts = partition_of(read_corpus(data), "test")
     cuts = CutSet.from_cuts([cut for cut in cuts if label_of(cut) in LABELS][:: family.every])
-    packed = PackedAudio.of(cuts)
+    packed = PackedAudio.of(cuts, progress=False)
     row: Row = {"wanted": [LABELS.index(label_of(cut)) for cut in cuts]}
     for precision in Precision:
         out = folder / precision.value
@@ -206,6 +213,27 @@ def answers(model: Model, cuts: CutSet, packed: PackedAudio) -> list[int]:
         clip = fit_length(packed.waveform(cut.id), WINDOW)
         found.append(int(model.posteriors(np.pad(clip, (lead, 0))).argmax()))
     return found
+
+
+def time_hops(folder: Path, runs: Path) -> Row:
+    """Median milliseconds that a stream takes for a hop, a family's graphs in turns."""
+    rng = np.random.default_rng(0)
+    row: Row = {}
+    for place in map(folder_of, FAMILIES):
+        streams, times_ms = {}, {}
+        for precision in Precision:
+            bundle = read_bundle(runs / place / f"seed{SEEDS[0]}/scored" / precision.value)
+            for file, model in start_all(bundle):
+                streams[f"{precision.value}/{file}"] = model.stream()
+        times_ms = {key: np.zeros(ROUNDS) for key in streams}
+        for number in range(ROUNDS):
+            hop = rng.uniform(-0.1, 0.1, HOP_MS * 16).astype(np.float32)
+            for key, stream in streams.items():
+                started_ns = time.perf_counter_ns()
+                stream.push(hop)
+                times_ms[key][number] = 1e-6 * (time.perf_counter_ns() - started_ns)
+        row[place] = {key: float(np.median(spent)) for key, spent in times_ms.items()}
+    return row
 
 
 if __name__ == "__main__":

@@ -71,18 +71,19 @@ def windows(window_samples: int, flags: FormFlags) -> Streaming:
 
 def _step(model: KeywordModel, chunk_ms: int) -> tuple[nn.Module, Streaming]:
     try:
-        shortest = KeywordStep(model, 1)
+        # Of a body that hears in chunks, the shortest step is one of them.
+        shortest = KeywordStep(model, getattr(model.body, "chunk_frames", 1))
     except TrainError as fault:
         raise CompressError(f"--form incremental: {fault}") from None
-    frame_samples = shortest.chunk_samples
-    chunk_frames, over = divmod(chunk_ms * SAMPLES_PER_MS, frame_samples)
-    if over or not 1 <= chunk_frames * frame_samples <= shortest.window_samples:
+    least_samples = shortest.chunk_samples
+    times, over = divmod(chunk_ms * SAMPLES_PER_MS, least_samples)
+    if over or not 1 <= times * least_samples <= shortest.window_samples:
         raise CompressError(
-            f"--chunk-ms must be a multiple of this model's {frame_samples / SAMPLES_PER_MS:g} ms "
-            f"a frame and at most the {shortest.window_samples / SAMPLES_PER_MS:g} ms that it "
-            f"judges, got {chunk_ms}"
+            f"--chunk-ms must be a multiple of the {least_samples / SAMPLES_PER_MS:g} ms that this "
+            f"model hears at once, and at most the {shortest.window_samples / SAMPLES_PER_MS:g} ms "
+            f"that it judges; got {chunk_ms}"
         )
-    step = KeywordStep(model, chunk_frames)
+    step = KeywordStep(model, times * shortest.chunk_frames)
     return step, Streaming(
         form=INCREMENTAL, window_samples=step.window_samples, hop_samples=step.chunk_samples
     )

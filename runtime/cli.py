@@ -260,14 +260,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="Run a speech bundle on this device.",
-        epilog=f"example: {_PROGRAM} listen keywords --wav kitchen.wav",
+        epilog=f"example: {_PROGRAM} listen keywords.bundle --wav kitchen.wav",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listening = commands.add_parser(
         "listen",
         help="print keywords as they are heard",
         description="Print keywords with the second they were heard at and their score (0-1).",
-        epilog=f"example: {_PROGRAM} listen keywords --wav kitchen.wav --threshold 0.8",
+        epilog=f"example: {_PROGRAM} listen keywords.bundle --wav kitchen.wav --threshold 0.8",
     )
     source = listening.add_mutually_exclusive_group()
     source.add_argument(
@@ -288,9 +288,10 @@ def _parser() -> argparse.ArgumentParser:
     examining = commands.add_parser(
         "doctor",
         help="check a bundle on this machine",
-        description="Verify digests, replay the stored example offline and as a stream, time one "
-        "answer (ms), tell peak memory (MiB), and show what the export measured.",
-        epilog=f"example: {_PROGRAM} doctor keywords",
+        description="Verify digests, replay the stored example offline and as a stream in every "
+        "graph on every engine installed, time one answer (ms), tell peak memory (MiB), and show "
+        "what the export measured. Exit 1 where an answer lies outside its tolerance.",
+        epilog=f"example: {_PROGRAM} doctor keywords.bundle --threads 2",
     )
     timing = commands.add_parser(
         "bench",

@@ -103,7 +103,8 @@ class KeywordsRecipe:
                 f"set window_seconds to {fixed / SAMPLE_RATE:g}, or keyword_transformer."
                 f"window_samples to {self.window_samples}"
             )
-        if self.streaming == "incremental" and not is_causal(self.body):
+        # Whether an encoder hears in chunks is known once it is read.
+        if self.streaming == "incremental" and self.body != ENCODER and not is_causal(self.body):
             raise ValueError(
                 f"streaming 'incremental' needs a causal body, and {self.body!r} is trained on "
                 "whole windows; take 'sliding_window', or a causal body"

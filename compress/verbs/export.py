@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..exporting import Int8Flags
 
 EXAMPLE = (
-    "Example: compress export runs/keywords --out keywords.bundle --precision int8-static "
-    "--calibration clips/"
+    "Example: compress export runs/keywords --out keywords.bundle --format onnx --format tflite "
+    "--precision int8-static --calibration clips/"
 )
 
 
@@ -79,7 +79,9 @@ def export(
     chunk_ms: Annotated[
         int | None,
         typer.Option(
-            min=1, help="incremental: audio of a step, in ms.  [default: the recipe's chunk_ms]"
+            min=1,
+            help="incremental: audio of a step, in ms; a multiple of the model's frames.  "
+            "[default: the recipe's chunk_ms]",
         ),
     ] = None,
     smoothing: Annotated[int, typer.Option(min=1, help="Answers averaged before deciding.")] = 3,
@@ -100,6 +102,7 @@ def export(
         list[Format] | None,
         typer.Option(
             "--format",
+            metavar="onnx|tflite",
             help="Graph to write; repeatable, and a device runs the first that it has an engine "
             "for. tflite needs the extra 'tflite'.  [default: onnx]",
         ),
@@ -108,8 +111,8 @@ def export(
         list[float] | None,
         typer.Option(
             metavar="SECONDS",
-            help="tflite: further length that the graph takes at once, beside its window; "
-            "repeatable, and weights are stored once.",
+            help="tflite, sliding-window: further length that the graph takes at once, such as "
+            "1.5, beside its window; repeatable, and weights are stored once.",
         ),
     ] = None,
     precision: Annotated[
@@ -122,8 +125,9 @@ def export(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="int8: corpus whose train partition gives the ranges and whose valid partition "
-            "the comparison with float; the run's own --data, or one like it."
+            help="int8, and needed there: corpus whose train partition gives the ranges and "
+            "whose valid partition the comparison with float; the run's own --data, or one like "
+            "it."
         ),
     ] = None,
     quantizer: Annotated[
@@ -160,7 +164,8 @@ def export(
         typer.Option(
             metavar="FOLDER",
             help="Write the graph as model.ort too, with the list of its operators for a minimal "
-            "mobile build of ONNX Runtime: a folder of its own beside the bundle.",
+            "mobile build of ONNX Runtime: a folder of its own beside the bundle. Needs --format "
+            "onnx.",
         ),
     ] = None,
     dry_run: DryRun = False,

@@ -11,11 +11,25 @@ enum { MAX_MODEL_BYTES = 512 << 20 };
 static const char SPINNING[] = "session.intra_op.allow_spinning";
 static const char WEIGHTS_FOLDER[] = "session.model_external_initializers_file_folder_path";
 
+/* A tensor's memory. */
+typedef struct {
+    const float *values;
+    size_t num_values;
+} Stretch;
+
 struct Engine {
     const OrtApi *api;
     OrtEnv *environment;
     OrtSession *session;
     OrtMemoryInfo *memory;
+};
+
+struct Binding {
+    Engine *engine;
+    size_t num_pairs;
+    const char **names; /* (2 * num_pairs,): inputs, then outputs, as in the two below */
+    OrtValue **tensors;
+    Stretch *stretches;
 };
 
 /* A status of the library's as a fault; true where there is none. */
@@ -108,42 +122,105 @@ Engine *engine_open(const char *folder, Fault *fault) {
     return engine;
 }
 
-/* A tensor over the caller's memory: nothing is copied. */
-static OrtValue *wrap(const Engine *engine, float *values, int64_t rows, int64_t columns,
-                      Fault *fault) {
-    OrtValue *tensor = NULL;
-    const int64_t shape[] = {rows, columns};
-    OrtStatus *status = engine->api->CreateTensorWithDataAsOrtValue(
-        engine->memory, values, (size_t)rows * (size_t)columns * sizeof *values, shape, 2,
-        ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &tensor);
-    return passed(engine->api, status, "take a tensor", fault) ? tensor : NULL;
+/* A run names what it lacks only when it gets there, so the numbers are compared before. */
+static bool check_face(const Engine *engine, size_t num_pairs, Fault *fault) {
+    const OrtApi *api = engine->api;
+    size_t num_inputs, num_outputs;
+    const char *doing = "tell the model's inputs";
+    if (!passed(api, api->SessionGetInputCount(engine->session, &num_inputs), doing, fault) ||
+        !passed(api, api->SessionGetOutputCount(engine->session, &num_outputs), doing, fault)) {
+        return false;
+    }
+    if (num_inputs != num_pairs || num_outputs != num_pairs) {
+        return fail(fault, "the model has %zu inputs and %zu outputs, and its manifest states %zu "
+                           "of each. Export again.",
+                    num_inputs, num_outputs, num_pairs);
+    }
+    return true;
 }
 
-bool engine_run(Engine *engine, const float *pcm, int64_t batch, int64_t samples,
-                float *posteriors, int64_t num_labels, Fault *fault) {
-    const OrtApi *api = engine->api;
-    static const char *const inputs[] = {"pcm"}, *const outputs[] = {"posteriors"};
-    /* The library only reads an input, and has no type that says so. */
-    OrtValue *input = wrap(engine, (float *)pcm, batch, samples, fault);
-    OrtValue *output = input == NULL ? NULL : wrap(engine, posteriors, batch, num_labels, fault);
-    bool ok = output != NULL;
-    if (ok) {
-        const OrtValue *const feeds[] = {input};
-        ok = passed(api, api->Run(engine->session, NULL, inputs, feeds, 1, outputs, 1, &output),
-                    "run the model", fault);
+/* Make the library's tensor over the caller's memory. */
+static bool wrap(Binding *binding, size_t index, const Tensor *tensor, Fault *fault) {
+    const Engine *engine = binding->engine;
+    size_t num_values = 1;
+    for (size_t dimension = 0; dimension < tensor->num_dimensions; dimension++) {
+        num_values *= (size_t)tensor->shape[dimension];
     }
-    for (int64_t index = 0; ok && index < batch * num_labels; index++) {
-        if (!isfinite(posteriors[index])) {
-            ok = fail(fault, "the model answers with NaN or infinity. Export again.");
+    binding->names[index] = tensor->name;
+    binding->stretches[index] = (Stretch){tensor->values, num_values};
+    OrtStatus *status = engine->api->CreateTensorWithDataAsOrtValue(
+        engine->memory, tensor->values, num_values * sizeof(float), tensor->shape,
+        tensor->num_dimensions, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &binding->tensors[index]);
+    return passed(engine->api, status, "take a tensor", fault);
+}
+
+Binding *engine_bind(Engine *engine, const Tensor *inputs, const Tensor *outputs,
+                     size_t num_pairs, Fault *fault) {
+    if (!check_face(engine, num_pairs, fault)) {
+        return NULL;
+    }
+    Binding *binding = calloc(1, sizeof *binding);
+    if (binding == NULL) {
+        fail(fault, "no memory for a binding");
+        return NULL;
+    }
+    *binding = (Binding){
+        .engine = engine,
+        .num_pairs = num_pairs,
+        .names = calloc(2 * num_pairs, sizeof *binding->names),
+        .tensors = calloc(2 * num_pairs, sizeof *binding->tensors),
+        .stretches = calloc(2 * num_pairs, sizeof *binding->stretches),
+    };
+    bool ok = binding->names != NULL && binding->tensors != NULL && binding->stretches != NULL;
+    if (!ok) {
+        fail(fault, "no memory for %zu tensors", 2 * num_pairs);
+    }
+    for (size_t index = 0; ok && index < num_pairs; index++) {
+        ok = wrap(binding, index, &inputs[index], fault) &&
+             wrap(binding, num_pairs + index, &outputs[index], fault);
+    }
+    if (!ok) {
+        binding_close(binding);
+        return NULL;
+    }
+    return binding;
+}
+
+bool binding_run(Binding *binding, Fault *fault) {
+    const OrtApi *api = binding->engine->api;
+    size_t num_pairs = binding->num_pairs;
+    OrtStatus *status =
+        api->Run(binding->engine->session, NULL, binding->names,
+                 (const OrtValue *const *)binding->tensors, num_pairs, binding->names + num_pairs,
+                 num_pairs, binding->tensors + num_pairs);
+    if (!passed(api, status, "run the model", fault)) {
+        return false;
+    }
+    for (size_t index = num_pairs; index < 2 * num_pairs; index++) {
+        Stretch stretch = binding->stretches[index];
+        for (size_t place = 0; place < stretch.num_values; place++) {
+            if (!isfinite(stretch.values[place])) {
+                return fail(fault, "the model's %.100s hold NaN or infinity. Export again.",
+                            binding->names[index]);
+            }
         }
     }
-    if (output != NULL) {
-        api->ReleaseValue(output);
+    return true;
+}
+
+void binding_close(Binding *binding) {
+    if (binding == NULL) {
+        return;
     }
-    if (input != NULL) {
-        api->ReleaseValue(input);
+    for (size_t index = 0; binding->tensors != NULL && index < 2 * binding->num_pairs; index++) {
+        if (binding->tensors[index] != NULL) {
+            binding->engine->api->ReleaseValue(binding->tensors[index]);
+        }
     }
-    return ok;
+    free(binding->names);
+    free(binding->tensors);
+    free(binding->stretches);
+    free(binding);
 }
 
 void engine_close(Engine *engine) {

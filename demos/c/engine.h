@@ -1,4 +1,4 @@
-/* One ONNX graph on ONNX Runtime's processor provider: waveforms in, posteriors out. */
+/* One ONNX graph on ONNX Runtime's processor provider: tensors in, tensors out. */
 #ifndef OTOLITE_ENGINE_H
 #define OTOLITE_ENGINE_H
 
@@ -11,13 +11,29 @@ typedef struct Engine Engine;
 /* Load a bundle's model.onnx on one thread; NULL with a fault. engine_close ends it. */
 Engine *engine_open(const char *folder, Fault *fault);
 
-/* Run the graph.
+/* One input or output of the graph, over the caller's memory. */
+typedef struct {
+    const char *name;
+    float *values; /* row by row; an input's are only read */
+    const int64_t *shape;
+    size_t num_dimensions;
+} Tensor;
+
+/* The graph with memory for each input and output, to be run any number of times. */
+typedef struct Binding Binding;
+
+/* Tie the graph to `num_pairs` inputs and as many outputs; NULL with a fault.
  *
- * pcm: (batch, samples) in [-1, 1], row by row. posteriors: room for (batch, num_labels).
- * Refused: a graph with other inputs or outputs than these, posteriors that are not finite.
+ * Names and values must outlive the binding, and the engine too. Nothing is copied: a run reads the
+ * inputs as they are then, and writes the outputs. binding_close ends it.
  */
-bool engine_run(Engine *engine, const float *pcm, int64_t batch, int64_t samples,
-                float *posteriors, int64_t num_labels, Fault *fault);
+Binding *engine_bind(Engine *engine, const Tensor *inputs, const Tensor *outputs,
+                     size_t num_pairs, Fault *fault);
+
+/* Run the graph. Refused: one with other inputs, outputs or shapes, outputs that are not finite. */
+bool binding_run(Binding *binding, Fault *fault);
+
+void binding_close(Binding *binding);
 
 /* The library's version, such as "1.32.0". */
 const char *engine_version(void);

@@ -11,7 +11,10 @@ typedef struct {
     double tolerance; /* largest one that the exporter allows on another machine */
 } Comparison;
 
-/* Run FOLDER/pcm.f32 and compare with FOLDER/posteriors.f32; shapes are in FOLDER/golden.json. */
+/* Run FOLDER/pcm.f32 and compare with FOLDER/posteriors.f32; shapes are in FOLDER/golden.json.
+ *
+ * A model with states hears it as a stream, and posteriors.f32 has a row for each hop.
+ */
 bool golden_compare(const char *folder, const Manifest *manifest, Engine *engine,
                     Comparison *comparison, Fault *fault);
 

@@ -2,7 +2,7 @@
 
 `python golden.py BUNDLE FOLDER` verifies the bundle, digests included, and writes golden.json
 (shapes and tolerance), pcm.f32, posteriors.f32 (this processor's float32, row by row) and
-golden.wav (the first row at 16 bits).
+golden.wav (the first row at 16 bits). Posteriors and tolerance are those of model.onnx.
 """
 
 import json
@@ -15,12 +15,26 @@ import numpy as np
 from runtime import RuntimeFault
 from runtime.atomic import replacing_folder
 from runtime.bundle import read_bundle
+from runtime.faults import BundleFault
+
+MODEL = "model.onnx"
+"""The graph that the C program runs."""
 
 
 def write(bundle_path: Path, out: Path) -> None:
-    """Raises BundleFault for a bundle that is damaged, OSError where `out` cannot be written."""
+    """Write the plain files into the folder `out`, whole or not at all.
+
+    Raises:
+        BundleFault: a bundle that is damaged, or holds no model.onnx.
+        OSError: `out` cannot be written.
+    """
     bundle = read_bundle(bundle_path)
-    golden = bundle.golden()
+    if MODEL not in bundle.files:
+        raise BundleFault(
+            f"{bundle_path}: holds {', '.join(bundle.manifest.model_files)} and no {MODEL}, which "
+            "the C program runs. Export with --format onnx."
+        )
+    golden = bundle.golden(MODEL)
     batch, samples = golden.pcm.shape
     with replacing_folder(out) as folder:
         shape = {"batch": batch, "samples": samples, "tolerance": golden.tolerance}

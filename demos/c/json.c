@@ -167,10 +167,8 @@ static const char *next_item(Json whole, const char *at) {
     return *at == ',' ? skip_space(at + 1, whole.end) : NULL;
 }
 
-bool json_member(Json object, const char *where, const char *key, Json *value, Fault *fault) {
-    if (*object.at != '{') {
-        return fail(fault, "%s must be an object. Export again.", where);
-    }
+/* How often an object holds a key; *value is the last of them. */
+static int find(Json object, const char *key, Json *value) {
     int found = 0;
     size_t length = strlen(key);
     for (const char *at = first_item(object); at != NULL;) {
@@ -182,6 +180,21 @@ bool json_member(Json object, const char *where, const char *key, Json *value, F
         }
         at = next_item(object, end);
     }
+    return found;
+}
+
+bool json_has(Json object, const char *key) {
+    Json value;
+    return *object.at == '{' && find(object, key, &value) > 0;
+}
+
+bool json_member(Json object, const char *where, const char *key, Json *value, Fault *fault) {
+    if (*object.at != '{') {
+        int length = (int)strlen(where); /* without the dot that leads to its keys */
+        return fail(fault, "%.*s must be an object. Export again.", length > 0 ? length - 1 : 0,
+                    where);
+    }
+    int found = find(object, key, value);
     if (found != 1) {
         return fail(fault, "%s%s must be there once, and is there %d times. Export again.", where,
                     key, found);
@@ -284,34 +297,56 @@ bool json_string(Json value, const char *name, char **string, Fault *fault) {
     return true;
 }
 
-bool json_strings(Json value, const char *name, size_t most, char ***strings, size_t *num_strings,
-                  Fault *fault) {
-    *strings = NULL;
-    *num_strings = 0;
+bool json_items(Json value, const char *name, size_t least, size_t most, Json **items,
+                size_t *num_items, Fault *fault) {
+    *items = NULL;
+    *num_items = 0;
+    bool is_list = *value.at == '[';
     size_t count = 0;
-    if (*value.at == '[') {
-        for (const char *at = first_item(value); at != NULL; count++) {
-            at = next_item(value, skip_value(at, value.end, 0));
-        }
+    for (const char *at = is_list ? first_item(value) : NULL; at != NULL; count++) {
+        at = next_item(value, skip_value(at, value.end, 0));
     }
-    if (count < 1 || count > most) {
-        return fail(fault, "%s must be a list of 1 to %zu strings. Export again.", name, most);
+    if (!is_list || count < least || count > most) {
+        return fail(fault, "%s must be a list of %zu to %zu items. Export again.", name, least,
+                    most);
     }
-    char **found = calloc(count, sizeof *found);
+    Json *found = calloc(count + 1, sizeof *found); /* none is not the same as no memory */
     if (found == NULL) {
         return fail(fault, "no memory for %zu %s", count, name);
     }
     const char *at = first_item(value);
     for (size_t index = 0; index < count; index++) {
-        Json item = {at, skip_value(at, value.end, 0)};
-        if (!json_string(item, name, &found[index], fault)) {
-            while (index-- > 0) {
-                free(found[index]);
-            }
-            free(found);
-            return false;
+        found[index] = (Json){at, skip_value(at, value.end, 0)};
+        at = next_item(value, found[index].end);
+    }
+    *items = found;
+    *num_items = count;
+    return true;
+}
+
+bool json_strings(Json value, const char *name, size_t most, char ***strings, size_t *num_strings,
+                  Fault *fault) {
+    *strings = NULL;
+    *num_strings = 0;
+    Json *items;
+    size_t count;
+    if (!json_items(value, name, 1, most, &items, &count, fault)) {
+        return false;
+    }
+    char **found = calloc(count, sizeof *found);
+    bool ok = found != NULL || fail(fault, "no memory for %zu %s", count, name);
+    size_t read = 0;
+    while (ok && read < count) {
+        ok = json_string(items[read], name, &found[read], fault);
+        read += ok;
+    }
+    free(items);
+    if (!ok) {
+        while (read-- > 0) {
+            free(found[read]);
         }
-        at = next_item(value, item.end);
+        free(found);
+        return false;
     }
     *strings = found;
     *num_strings = count;

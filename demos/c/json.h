@@ -18,6 +18,9 @@ typedef struct {
 /* Check a whole text, num_bytes long with a NUL behind it; it must outlive its values. */
 bool json_parse(const char *text, size_t num_bytes, Json *root, Fault *fault);
 
+/* Whether an object holds a key. */
+bool json_has(Json object, const char *key);
+
 /* The value of a key; `where` is the object's name in a fault, such as "streaming.". */
 bool json_member(Json object, const char *where, const char *key, Json *value, Fault *fault);
 
@@ -30,6 +33,10 @@ bool json_number(Json value, const char *name, double *number, Fault *fault);
 
 /* A string as UTF-8 with escapes resolved, without control characters; the caller frees it. */
 bool json_string(Json value, const char *name, char **string, Fault *fault);
+
+/* A list of least to most items of any kind; the caller frees *items, not what they point into. */
+bool json_items(Json value, const char *name, size_t least, size_t most, Json **items,
+                size_t *num_items, Fault *fault);
 
 /* A list of 1 to most strings; the caller frees each and the list. Nothing is left on a fault. */
 bool json_strings(Json value, const char *name, size_t most, char ***strings, size_t *num_strings,

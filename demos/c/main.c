@@ -15,11 +15,11 @@ static const char USAGE[] =
     "usage: otolite-stream BUNDLE RECORDING.wav [--threshold P] [--block-samples N]\n"
     "       otolite-stream --golden BUNDLE FOLDER\n"
     "\n"
-    "BUNDLE is a folder with manifest.json and model.onnx. The first form prints one line a hop,\n"
-    "separated by tabs: samples up to the window's end, the keyword whose posterior is largest\n"
-    "and reaches P, or -, and every label's posterior. P is in (0, 1], the manifest's by default.\n"
-    "N in [1, 65536] are the samples pushed at a time; the lines do not depend on it.\n"
-    "The second form replays the golden pair that golden.py wrote into FOLDER.\n";
+    "BUNDLE is a folder with manifest.json and model.onnx: windows, or steps with states. The\n"
+    "first call prints one line a hop, separated by tabs: samples heard by then, the keyword whose\n"
+    "posterior is largest and reaches P, or -, and every label's posterior. P is in (0, 1], the\n"
+    "manifest's by default. N in [1, 65536] are the samples pushed at a time; the lines do not\n"
+    "depend on it. The second call replays the golden pair that golden.py wrote into FOLDER.\n";
 
 typedef struct {
     bool golden;
@@ -42,7 +42,7 @@ static void print_labels(const Manifest *manifest) {
     printf("\n");
 }
 
-static void print_window(void *context, const float *posteriors, int64_t end_samples) {
+static void print_answer(void *context, const float *posteriors, int64_t end_samples) {
     const Printer *printer = context;
     const Manifest *manifest = printer->manifest;
     const char *keyword = "-";
@@ -82,7 +82,7 @@ static bool run_stream(const Call *call, const Manifest *manifest, Engine *engin
     if (!wav_open(call->input, manifest->sample_rate, &wav, fault)) {
         return false;
     }
-    bool ok = stream_open(&stream, manifest, engine, print_window, &printer, fault);
+    bool ok = stream_open(&stream, manifest, engine, print_answer, &printer, fault);
     if (ok) {
         print_labels(manifest);
         ok = push_recording(&stream, &wav, call->block_samples, fault);

@@ -1,5 +1,7 @@
 #include "manifest.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +11,9 @@ enum {
     MAX_MANIFEST_BYTES = 1 << 20,
     MAX_WINDOW_SAMPLES = 1 << 24,
     MAX_LABELS = 10000,
+    MAX_STATES = 1024,
+    MAX_STATE_VALUES = (64 << 20) / 4,
+    MAX_NAME_BYTES = 800,
     MIN_RATE_HZ = 4000,
     MAX_RATE_HZ = 192000,
 };
@@ -38,15 +43,125 @@ static bool read_integer(Json object, const char *where, const char *key, int64_
            json_integer(value, key, least, most, integer, fault);
 }
 
+static const char SLIDING_WINDOW[] = "sliding_window", INCREMENTAL[] = "incremental";
+
+static bool read_form(Json streaming, bool *has_states, Fault *fault) {
+    Json value;
+    char *form;
+    if (!json_member(streaming, "streaming.", "form", &value, fault) ||
+        !json_string(value, "streaming.form", &form, fault)) {
+        return false;
+    }
+    *has_states = strcmp(form, INCREMENTAL) == 0;
+    bool ok = *has_states || strcmp(form, SLIDING_WINDOW) == 0;
+    if (!ok) {
+        fail(fault, "streaming.form '%.80s' is not run by this program, which runs '%s' and '%s'",
+             form, SLIDING_WINDOW, INCREMENTAL);
+    }
+    free(form);
+    return ok;
+}
+
+static bool read_shape(Json raw, State *state, Fault *fault) {
+    Json value, *sizes;
+    if (!json_member(raw, "states.", "shape", &value, fault) ||
+        !json_items(value, "states.shape", 1, MAX_DIMENSIONS, &sizes, &state->num_dimensions,
+                    fault)) {
+        return false;
+    }
+    state->num_values = 1;
+    bool ok = true;
+    for (size_t index = 0; ok && index < state->num_dimensions; index++) {
+        int64_t most = index == 0 ? 1 : MAX_STATE_VALUES / (int64_t)state->num_values;
+        ok = json_integer(sizes[index], index == 0 ? "states.shape's batch" : "states.shape", 1,
+                          most, &state->shape[index], fault);
+        state->num_values *= ok ? (size_t)state->shape[index] : 1;
+    }
+    free(sizes);
+    return ok;
+}
+
+static bool read_initial(Json raw, State *state, Fault *fault) {
+    Json value;
+    double initial;
+    if (!json_member(raw, "states.", "initial", &value, fault) ||
+        !json_number(value, "states.initial", &initial, fault)) {
+        return false;
+    }
+    if (fabs(initial) > (double)FLT_MAX) {
+        return fail(fault, "states.initial must be a finite float32, got %g. Export again.",
+                    initial);
+    }
+    state->initial = (float)initial;
+    return true;
+}
+
+static bool read_state(Json raw, State *state, Fault *fault) {
+    static const char next[] = "_next";
+    Json value;
+    if (!json_member(raw, "states.", "name", &value, fault) ||
+        !json_string(value, "states.name", &state->name, fault)) {
+        return false;
+    }
+    size_t num_bytes = strlen(state->name);
+    if (num_bytes == 0 || num_bytes > MAX_NAME_BYTES) {
+        return fail(fault, "states.name must have 1 to %d bytes, got %zu. Export again.",
+                    MAX_NAME_BYTES, num_bytes);
+    }
+    state->next_name = malloc(num_bytes + sizeof next);
+    if (state->next_name == NULL) {
+        return fail(fault, "no memory for a state's name");
+    }
+    memcpy(state->next_name, state->name, num_bytes);
+    memcpy(state->next_name + num_bytes, next, sizeof next);
+    return expect(raw, "states.", "dtype", "float32", false, fault) &&
+           read_shape(raw, state, fault) && read_initial(raw, state, fault);
+}
+
+/* The form and the states must fit: a graph is of the one kind or of the other. */
+static bool read_states(Json root, bool has_states, Manifest *manifest, Fault *fault) {
+    Json value, *items = NULL;
+    size_t count = 0;
+    if (json_has(root, "states") &&
+        (!json_member(root, "", "states", &value, fault) ||
+         !json_items(value, "states", 0, MAX_STATES, &items, &count, fault))) {
+        return false;
+    }
+    bool ok = has_states == (count > 0);
+    if (!ok) {
+        fail(fault, "states: the form '%s' has %s, got %zu. Export again.",
+             has_states ? INCREMENTAL : SLIDING_WINDOW, has_states ? "1 or more" : "none", count);
+    } else if (count > 0) {
+        manifest->states = calloc(count, sizeof *manifest->states);
+        ok = manifest->states != NULL || fail(fault, "no memory for %zu states", count);
+    }
+    for (size_t index = 0; ok && index < count; index++) {
+        manifest->num_states = index + 1; /* so that manifest_free frees a half-read one too */
+        ok = read_state(items[index], &manifest->states[index], fault);
+        manifest->num_state_values += ok ? manifest->states[index].num_values : 0;
+        if (ok && manifest->num_state_values > MAX_STATE_VALUES) {
+            ok = fail(fault, "states must take at most %d bytes together. Export again.",
+                      MAX_STATE_VALUES * 4);
+        }
+    }
+    free(items);
+    return ok;
+}
+
 static bool read_streaming(Json root, Manifest *manifest, Fault *fault) {
     Json streaming;
+    bool has_states;
     const char *where = "streaming.";
-    return json_member(root, "", "streaming", &streaming, fault) &&
-           expect(streaming, where, "form", "sliding_window", false, fault) &&
-           read_integer(streaming, where, "window_samples", 1, MAX_WINDOW_SAMPLES,
-                        &manifest->window_samples, fault) &&
-           read_integer(streaming, where, "hop_samples", 1, manifest->window_samples,
-                        &manifest->hop_samples, fault);
+    if (!json_member(root, "", "streaming", &streaming, fault) ||
+        !read_form(streaming, &has_states, fault) ||
+        !read_integer(streaming, where, "window_samples", 1, MAX_WINDOW_SAMPLES,
+                      &manifest->window_samples, fault) ||
+        !read_integer(streaming, where, "hop_samples", 1, manifest->window_samples,
+                      &manifest->hop_samples, fault)) {
+        return false;
+    }
+    manifest->graph_samples = has_states ? manifest->hop_samples : manifest->window_samples;
+    return read_states(root, has_states, manifest, fault);
 }
 
 /* Mark one of decision.keywords among the labels. */
@@ -91,8 +206,16 @@ static bool read_decision(Json root, Manifest *manifest, Fault *fault) {
     return ok;
 }
 
+/* A bundle may hold a graph for another engine beside this one; it is not looked at. */
+static bool check_model(Json files, Fault *fault) {
+    Json digest;
+    return json_member(files, "files.", "model.onnx", &digest, fault) ||
+           fail(fault, "files: model.onnx must be there once, the graph that this program runs. "
+                       "Export with --format onnx.");
+}
+
 static bool read_root(Json root, Manifest *manifest, Fault *fault) {
-    Json value, model;
+    Json value;
     return expect(root, "", "schema_version", "1.", true, fault) &&
            expect(root, "", "task", "keywords", false, fault) &&
            read_integer(root, "", "sample_rate", MIN_RATE_HZ, MAX_RATE_HZ, &manifest->sample_rate,
@@ -102,8 +225,7 @@ static bool read_root(Json root, Manifest *manifest, Fault *fault) {
            json_strings(value, "labels", MAX_LABELS, &manifest->labels, &manifest->num_labels,
                         fault) &&
            read_decision(root, manifest, fault) &&
-           json_member(root, "", "files", &value, fault) &&
-           json_member(value, "files.", "model.onnx", &model, fault);
+           json_member(root, "", "files", &value, fault) && check_model(value, fault);
 }
 
 bool manifest_read(const char *folder, Manifest *manifest, Fault *fault) {
@@ -133,7 +255,12 @@ void manifest_free(Manifest *manifest) {
     for (size_t index = 0; index < manifest->num_labels; index++) {
         free(manifest->labels[index]);
     }
+    for (size_t index = 0; index < manifest->num_states; index++) {
+        free(manifest->states[index].name);
+        free(manifest->states[index].next_name);
+    }
     free(manifest->labels);
     free(manifest->is_keyword);
+    free(manifest->states);
     *manifest = (Manifest){0};
 }

@@ -3,36 +3,80 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool stream_open(Stream *stream, const Manifest *manifest, Engine *engine, Listener *listener,
-                 void *context, Fault *fault) {
-    *stream = (Stream){
-        .manifest = manifest,
-        .engine = engine,
-        .listener = listener,
-        .context = context,
-        .window = calloc((size_t)manifest->window_samples, sizeof(float)),
-        .hop = calloc((size_t)manifest->hop_samples, sizeof(float)),
-        .posteriors = calloc(manifest->num_labels, sizeof(float)),
-    };
-    if (stream->window == NULL || stream->hop == NULL || stream->posteriors == NULL) {
-        stream_close(stream);
-        return fail(fault, "no memory for a window of %lld samples",
-                    (long long)manifest->window_samples);
+/* Tie the graph to states[turn] as they are and to the others as they will be. */
+static bool bind(Stream *stream, Engine *engine, size_t turn, Fault *fault) {
+    const Manifest *manifest = stream->manifest;
+    const int64_t heard[] = {1, manifest->graph_samples};
+    const int64_t answered[] = {1, (int64_t)manifest->num_labels};
+    size_t num_pairs = 1 + manifest->num_states;
+    Tensor *inputs = calloc(2 * num_pairs, sizeof *inputs);
+    if (inputs == NULL) {
+        return fail(fault, "no memory for %zu tensors", 2 * num_pairs);
     }
-    return true;
+    Tensor *outputs = inputs + num_pairs;
+    inputs[0] = (Tensor){"pcm", stream->pcm, heard, 2};
+    outputs[0] = (Tensor){"posteriors", stream->posteriors, answered, 2};
+    float *now = stream->states[turn], *next = stream->states[1 - turn];
+    for (size_t index = 0; index < manifest->num_states; index++) {
+        const State *state = &manifest->states[index];
+        inputs[1 + index] = (Tensor){state->name, now, state->shape, state->num_dimensions};
+        outputs[1 + index] = (Tensor){state->next_name, next, state->shape, state->num_dimensions};
+        now += state->num_values;
+        next += state->num_values;
+    }
+    stream->bindings[turn] = engine_bind(engine, inputs, outputs, num_pairs, fault);
+    free(inputs);
+    return stream->bindings[turn] != NULL;
 }
 
-/* Shift the full hop into the window and ask the model. */
+static void fill_states(Stream *stream) {
+    float *values = stream->states[0];
+    for (size_t index = 0; index < stream->manifest->num_states; index++) {
+        const State *state = &stream->manifest->states[index];
+        for (size_t place = 0; place < state->num_values; place++) {
+            *values++ = state->initial;
+        }
+    }
+}
+
+bool stream_open(Stream *stream, const Manifest *manifest, Engine *engine, Listener *listener,
+                 void *context, Fault *fault) {
+    size_t num_values = manifest->num_state_values + 1; /* none is not the same as no memory */
+    *stream = (Stream){
+        .manifest = manifest,
+        .listener = listener,
+        .context = context,
+        .pcm = calloc((size_t)manifest->graph_samples, sizeof(float)),
+        .hop = calloc((size_t)manifest->hop_samples, sizeof(float)),
+        .posteriors = calloc(manifest->num_labels, sizeof(float)),
+        .states = {calloc(num_values, sizeof(float)), calloc(num_values, sizeof(float))},
+    };
+    bool ok = stream->pcm != NULL && stream->hop != NULL && stream->posteriors != NULL &&
+              stream->states[0] != NULL && stream->states[1] != NULL;
+    if (!ok) {
+        fail(fault, "no memory for %lld samples and twice %zu state values",
+             (long long)manifest->graph_samples, manifest->num_state_values);
+    } else {
+        fill_states(stream);
+        ok = bind(stream, engine, 0, fault) && bind(stream, engine, 1, fault);
+    }
+    if (!ok) {
+        stream_close(stream);
+    }
+    return ok;
+}
+
+/* Shift the full hop in and ask the model; with states, the hop is all that it hears. */
 static bool evaluate(Stream *stream, Fault *fault) {
     const Manifest *manifest = stream->manifest;
     size_t hop_samples = (size_t)manifest->hop_samples;
-    size_t kept_samples = (size_t)manifest->window_samples - hop_samples;
-    memmove(stream->window, stream->window + hop_samples, kept_samples * sizeof(float));
-    memcpy(stream->window + kept_samples, stream->hop, hop_samples * sizeof(float));
-    if (!engine_run(stream->engine, stream->window, 1, manifest->window_samples,
-                    stream->posteriors, (int64_t)manifest->num_labels, fault)) {
+    size_t kept_samples = (size_t)manifest->graph_samples - hop_samples;
+    memmove(stream->pcm, stream->pcm + hop_samples, kept_samples * sizeof(float));
+    memcpy(stream->pcm + kept_samples, stream->hop, hop_samples * sizeof(float));
+    if (!binding_run(stream->bindings[stream->turn], fault)) {
         return false;
     }
+    stream->turn = 1 - stream->turn; /* what was written is read next: no state is copied */
     stream->listener(stream->context, stream->posteriors, stream->received_samples);
     return true;
 }
@@ -67,7 +111,11 @@ bool stream_flush(Stream *stream, Fault *fault) {
 }
 
 void stream_close(Stream *stream) {
-    free(stream->window);
+    for (size_t turn = 0; turn < 2; turn++) {
+        binding_close(stream->bindings[turn]);
+        free(stream->states[turn]);
+    }
+    free(stream->pcm);
     free(stream->hop);
     free(stream->posteriors);
     *stream = (Stream){0};

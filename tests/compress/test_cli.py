@@ -94,7 +94,7 @@ def test_help_of_the_program_lists_every_verb_and_where_to_start():
         ("search", "--num-trials", "[default: 64; x>=1]"),
         ("search", "--target-params", "such as 30M"),
         ("export", "--threshold", "in (0, 1]. [default: 0.7]"),
-        ("export", "--hop-ms", "in ms. [default: 100; x>=1]"),
+        ("export", "--hop-ms", "in ms. [default: 100] [x>=1]"),
         ("export", "--refractory-ms", "in ms. [default: 500; x>=0]"),
         ("listen", "--wav", "4 to 192 kHz"),
         ("demo", "--seed", "[default: 0; x>=0]"),

@@ -17,9 +17,11 @@ from train.models.causal_keyword_transformer import (
     CausalKeywordTransformerConfig,
 )
 from train.models.ds_cnn import DsCnn, DsCnnConfig
+from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
 from train.recipe import check
 from train.tasks.keyword_step import KeywordStep
-from train.tasks.keywords import KeywordModel, load_keywords, save_keywords
+from train.tasks.keywords import KeywordModel, load_keywords, pooled, save_keywords
 
 LABELS = ("_silence_", "no", "yes")
 SIZES = {
@@ -150,8 +152,8 @@ def test_a_dry_run_tells_the_form(call, runs, tmp_path):
         ),
         ("causal", ["--format", "tflite", "--length", "2"], "leave it out, or say --form sliding"),
         ("causal", ["--hop-ms", "80"], "--hop-ms is the time between two windows"),
-        ("causal", ["--chunk-ms", "30"], "must be a multiple of this model's 20 ms a frame"),
-        ("causal", ["--chunk-ms", "420"], "at most the 400 ms that it judges, got 420"),
+        ("causal", ["--chunk-ms", "30"], "must be a multiple of the 20 ms that this model hears"),
+        ("causal", ["--chunk-ms", "420"], "at most the 400 ms that it judges; got 420"),
     ],
 )
 def test_what_cannot_run_is_one_line_and_writes_nothing(call, runs, tmp_path, run, words, message):
@@ -179,3 +181,23 @@ def test_a_recipe_names_no_form_that_its_body_cannot_have():
     with pytest.raises(TrainError, match="chunk_ms must be 1 or more, got 0"):
         recipe_of({**RECIPE, "chunk_ms": 0})
     assert recipe_of({**WINDOWS}).streaming == "sliding_window"
+
+
+def test_an_encoder_in_chunks_steps_by_whole_chunks():
+    config = Wav2Vec2Config(
+        conv_layers=(Conv(channels=4, kernel=400, stride=320),),
+        conv_norm="layer",
+        embed_dim=8,
+        num_heads=(2,),
+        ffn_dim=(8,),
+        head_dim=4,
+        pos_conv_kernel=4,
+        pos_conv_groups=2,
+        streaming=StreamingConfig(chunk_frames=4, left_frames=8),
+    )
+    model = KeywordModel(pooled(Wav2Vec2Encoder(config)), LABELS)
+    recipe = recipe_of({**RECIPE, "body": "wav2vec2"})
+    step, streaming = in_form(model, recipe, FormFlags(chunk_ms=160))
+    assert (step.chunk_frames, streaming.hop_samples) == (8, 2_560)
+    with pytest.raises(CompressError, match="multiple of the 80 ms that this model hears"):
+        in_form(model, recipe, FormFlags(chunk_ms=100))

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from export.bundle import export_keywords
 from runtime.manifest import Decision, Streaming
-from runtime.stream import Model, load
+from runtime.stream import load
 from train.models.ds_cnn import DsCnn, DsCnnConfig
 from train.tasks.keywords import KeywordModel
 
@@ -25,39 +25,8 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demos" / "c"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Error = Callable[[subprocess.CompletedProcess[str]], str]
-
-
-class Recorder:
-    """A model's engine that keeps what it answered."""
-
-    def __init__(self, model: Model) -> None:
-        self.inputs, self.outputs = model.engine.inputs, model.engine.outputs
-        self.version = model.engine.version
-        self.rows: list[np.ndarray] = []
-        self._engine = model.engine
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        answer = self._engine.run(feeds)
-        self.rows.append(answer["posteriors"][0])
-        return answer
-
-
-def _streamed(bundle: Path, samples: np.ndarray) -> np.ndarray:
-    """(windows, labels) that the runtime's own stream asks for, its flush included."""
-    model = load(bundle)
-    recorder = Recorder(model)
-    stream = Model(manifest=model.manifest, engine=recorder).stream()
-    stream.push(samples)
-    stream.flush()
-    return np.array(recorder.rows).reshape(-1, len(model.labels))
-
-
-def _table(out: str) -> tuple[list[str], list[int], list[str], np.ndarray]:
-    """Labels, ends, keywords and posteriors (windows, labels) of what the program printed."""
-    head, *lines = (line.split("\t") for line in out.splitlines())
-    assert head[:2] == ["end_samples", "keyword"]
-    rows = np.array([line[2:] for line in lines], dtype=np.float32).reshape(-1, len(head) - 2)
-    return head[2:], [int(line[0]) for line in lines], [line[1] for line in lines], rows
+Streamed = Callable[[Path, np.ndarray], np.ndarray]
+Table = Callable[[str], tuple[list[str], list[int], list[str], np.ndarray]]
 
 
 @settings(max_examples=12)
@@ -69,6 +38,8 @@ def test_the_stream_is_the_runtimes_at_any_window_hop_length_and_block(
     make_bundle: Callable[..., Path],
     write_wav: Callable[..., Path],
     noise: Callable[..., np.ndarray],
+    streamed: Streamed,
+    table: Table,
 ) -> None:
     window = data.draw(st.integers(1, 700), label="window")
     hop = data.draw(st.integers(max(1, window // 20), window), label="hop")
@@ -80,9 +51,9 @@ def test_the_stream_is_the_runtimes_at_any_window_hop_length_and_block(
     block = data.draw(st.sampled_from([1, 7, 160, 4_096, 65_536]), label="block")
     done = program(made, path, "--block-samples", block)
     assert (done.returncode, done.stderr) == (0, "")
-    labels, ends, keywords, rows = _table(done.stdout)
+    labels, ends, keywords, rows = table(done.stdout)
 
-    expected = _streamed(made, samples)
+    expected = streamed(made, samples)
     names = load(made).labels
     assert tuple(labels) == names
     assert ends == [hop * (index + 1) for index in range(len(expected))]
@@ -98,6 +69,8 @@ def test_an_exported_model_streams_and_replays_its_golden_pair(
     write_wav: Callable[..., Path],
     noise: Callable[..., np.ndarray],
     make: Run,
+    streamed: Streamed,
+    table: Table,
 ) -> None:
     """A real graph, front end and normalization in it, by the command that the README gives."""
     labels = ("_silence_", "no", "yes")
@@ -127,20 +100,20 @@ def test_an_exported_model_streams_and_replays_its_golden_pair(
     made = make("c-demo", *words, folder=ROOT)
     assert made.returncode == 0, made.stderr
     assert "golden: largest difference" in made.stdout
-    expected = _streamed(bundle, samples)
+    expected = streamed(bundle, samples)
     assert np.ptp(expected, axis=0).max() > 0.01
     for out in (program(bundle, path).stdout, made.stdout[made.stdout.index("end_samples") :]):
-        *_, rows = _table(out)
+        *_, rows = table(out)
         np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-5)
 
 
 def test_a_threshold_decides_which_keywords_are_named(
-    program: Run, bundle: Path, wav: Path
+    program: Run, bundle: Path, wav: Path, table: Table
 ) -> None:
-    *_, rows = _table(program(bundle, wav).stdout)
+    *_, rows = table(program(bundle, wav).stdout)
     largest = rows[:, 1:].max(axis=1)
     threshold = float(np.median(largest))
-    *_, keywords, _ = _table(program(bundle, wav, "--threshold", repr(threshold)).stdout)
+    *_, keywords, _ = table(program(bundle, wav, "--threshold", repr(threshold)).stdout)
     assert [word != "-" for word in keywords] == [bool(row >= threshold) for row in largest]
 
 

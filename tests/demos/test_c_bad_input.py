@@ -79,7 +79,8 @@ def test_other_rates_channels_and_absent_files_are_refused(
     ("old", "new", "words"),
     [
         ('"schema_version": "1.1"', '"schema_version": "2.0"', "schema_version '2.0' is not run"),
-        ('"sliding_window"', '"incremental"', "streaming.form 'incremental' is not run"),
+        ('"sliding_window"', '"chunked"', "runs 'sliding_window' and 'incremental'"),
+        ('"sliding_window"', '"incremental"', "the form 'incremental' has 1 or more, got 0"),
         ('"task": "keywords"', '"task": "phones"', "task 'phones' is not run"),
         ('"hop_samples": 36', '"hop_samples": 97', "hop_samples must be an integer in [1, 96]"),
         ('"hop_samples": 36', '"hop_samples": 3.6e1', "must be an integer in [1, 96], got 3.6e1"),
@@ -94,7 +95,7 @@ def test_other_rates_channels_and_absent_files_are_refused(
         ('"_silence_"', "[[]]", "labels must be a string"),
         ('"_silence_"', "[" * 70 + "]" * 70, "nested at most 64 deep"),
         ('      "no"', '      "na"', "decision.keywords: 'na' is not among the labels"),
-        ('"model.onnx"', '"model.tflite"', "files.model.onnx must be there once"),
+        ('"model.onnx"', '"model.tflite"', "Export with --format onnx"),
     ],
 )
 def test_a_wrong_manifest_is_one_line(

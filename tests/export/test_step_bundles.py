@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_steps import CHUNK, LABELS, WINDOW, TinyStep, tiny_step
+from tiny_step_modules import CHUNK, LABELS, WINDOW, TinyStep, tiny_step
 
 import runtime
 from export import ExportError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_steps import CHUNK, HOP, LABELS, WINDOW, TinyStep, tiny_step
+from tiny_step_modules import CHUNK, HOP, LABELS, WINDOW, TinyStep, tiny_step
 from torch import nn
 
 from export import ExportError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from tiny_keywords import LABELS, Tiny
-from tiny_steps import CHUNK, tiny_step
-from tiny_steps import WINDOW as STEP_WINDOW
+from tiny_step_modules import CHUNK, tiny_step
+from tiny_step_modules import WINDOW as STEP_WINDOW
 from torch import nn
 
 import runtime

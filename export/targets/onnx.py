@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from runtime.backends.onnx import Engine
+from runtime.faults import one_line
 
 from .. import ExportError
 from ..clips import Arrays, Run
@@ -38,16 +39,28 @@ def write(
 ) -> None:
     """Write a module as one self-contained file.
 
+    It takes any batch and any length, but of a module that torch cannot trace so, such as an
+    encoder that hears in chunks: its graph takes single recordings of a window.
+
     Args:
         module: `pcm` (batch, samples) to `output` (batch, ...), in eval mode.
         path: where the graph goes.
         window_samples: a length that the module can take; others work too.
         output: name of the answer.
         lengths: shorter than a window, the least of them is the least that the graph promises.
+
+    Raises:
+        ExportError: torch cannot trace the module, or not with the lengths that are asked for.
     """
-    window_samples = min((window_samples, *lengths))
+    least_samples = min((window_samples, *lengths))
     example = 0.1 * torch.sin(torch.arange(2 * window_samples) * 0.05).view(2, window_samples)
-    model = trace(module, example, names=("pcm", output), length="samples")
+    names = ("pcm", output)
+    try:
+        model = trace(module, example[:, :least_samples], names=names, length="samples")
+    except ExportError:
+        if set(lengths) - {window_samples}:
+            raise
+        model = _exported(module, (example[:1],), inputs=names[:1], outputs=names[1:])
     path.write_bytes(model.SerializeToString())
 
 
@@ -113,6 +126,9 @@ def trace(module: nn.Module, example: Tensor, *, names: tuple[str, str], length:
 
     Returns:
         an onnx.ModelProto, free of this machine's paths.
+
+    Raises:
+        ExportError: torch cannot trace it so.
     """
     dimensions = {0: Dim("batch"), 1: Dim(length, min=example.shape[1] // 2)}
     return _exported(
@@ -128,21 +144,33 @@ def _exported(
     outputs: Sequence[str],
     dynamic_shapes: Any = None,
 ) -> Any:
-    """A checked onnx.ModelProto, its layers named, free of this machine's paths."""
+    """A checked onnx.ModelProto, its layers named, free of this machine's paths.
+
+    Raises:
+        ExportError: torch cannot export the module.
+    """
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         # The exporter reports each of its passes; what counts is checked by verify.py.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module,
-            example,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes=dynamic_shapes,
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                example,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=dynamic_shapes,
+                opset_version=_OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            # Its own words are advice to the model's author; what went wrong is the cause.
+            raise ExportError(
+                f"torch cannot export {type(module).__name__}: "
+                f"{one_line(error.__cause__ or error, 300)}. Change the model where it depends on "
+                "its data or length."
+            ) from error
     assert program is not None
     model = program.model_proto
     name_layers(model.graph)

@@ -167,21 +167,26 @@ def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_set_up(tmp_pat
 
 
 @pytest.mark.network
-def test_a_bundle_answers_on_an_emulated_pi_as_here(exported):
+@pytest.mark.parametrize("kind", ["sliding_window-float32", "incremental-int8-dynamic"])
+def test_a_bundle_answers_on_an_emulated_pi_as_here(bundle, kind):
     known = (arm64_check.ROOT / "constraints.txt").read_text(encoding="utf-8")
     ready = system.prepared_root(CACHE) and system.prepared_site(CACHE, system.pins(known))
     if not ready or shutil.which(system.EMULATOR) is None:
         pytest.skip("no arm64 system is set up; make arm64-check BUNDLE=… does it, once")
     try:
-        found = arm64_check.check(exported, CACHE)
+        found = arm64_check.check(bundle(kind), CACHE)
     except system.CheckError as fault:
         if "building the device wheel" not in str(fault):
             raise
         pytest.skip(f"the wheel's test says more of this: {fault}")
     assert found["passed"], found["rows"]
+    assert found["not_run"] == []
     assert found["native"]["machine"] != "Linux aarch64"
     assert found["emulated"]["machine"] == "Linux aarch64"
     assert found["emulated"]["python"].startswith("3.11.")
     ran = [row for row in found["rows"] if row.emulated is not None]
-    assert {row.form for row in ran} == {"offline", "sliding_window"}
+    form = kind.partition("-")[0]
+    assert {(row.file, row.form) for row in ran} == {
+        (file, way) for file in ("model.onnx", "model.tflite") for way in ("offline", form)
+    }
     assert all(row.native is not None for row in ran)

@@ -1,10 +1,7 @@
 """The device wheel beside numpy and the engine alone, on every Python that this machine has."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bare_environment import bare_python, packages_of, passing_report, run
 
 from runtime import load
 
@@ -21,12 +19,6 @@ MAX_BYTES = 1_000_000
 # What onnxruntime itself asks for, in any of its versions since 1.20.
 OF_THE_ENGINE = {"coloredlogs", "humanfriendly", "flatbuffers", "packaging", "protobuf", "sympy"}
 OF_THE_ENGINE |= {"mpmath", "typing_extensions", "ml_dtypes"}
-NO_INDEX = ("No matching distribution found", "Could not find a version", "Connection", "Network")
-HOLDS = """
-import importlib.metadata as metadata, importlib.util as util, json
-names = [found.metadata["Name"].lower().replace("-", "_") for found in metadata.distributions()]
-print(json.dumps({"packages": names, "runtime": util.find_spec("runtime") is not None}))
-"""
 ANSWERS = """
 import sys, numpy as np, otolite_runtime
 model = otolite_runtime.load(sys.argv[1])
@@ -36,46 +28,6 @@ print(model.posteriors(np.load(sys.argv[2])).tolist())
 """
 
 pytestmark = pytest.mark.network
-
-
-def _run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command that knows nothing of this process: no path to our sources, no settings of make."""
-    strange = ("PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYENV_VERSION")
-    environment = {name: value for name, value in os.environ.items() if name not in strange}
-    return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, cwd=cwd, env=environment
-    )
-
-
-def _install_or_skip(result: subprocess.CompletedProcess[str]) -> None:
-    if result.returncode and any(words in result.stderr for words in NO_INDEX):
-        pytest.skip(f"no package index is reached: {result.stderr.strip().splitlines()[-1]}")
-    assert result.returncode == 0, result.stderr
-
-
-def _interpreter(version: str, cwd: Path) -> Path | None:
-    """A Python of this version: on the path, or among those that pyenv or uv installed."""
-    name = f"python{version}"
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    uv = Path.home() / ".local" / "share" / "uv" / "python"
-    on_path = [Path(found)] if (found := shutil.which(name)) else []
-    installed = [*pyenv.glob(f"{version}.*/bin/{name}"), *uv.glob(f"cpython-{version}*/bin/{name}")]
-    for path in (*on_path, *sorted(installed)):
-        # pyenv's shims are on the path for versions that they then refuse to run.
-        if _run(path, "-c", "import venv, ensurepip", cwd=cwd).returncode == 0:
-            return path
-    return None
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    folder = tmp_path_factory.mktemp("dist")
-    made = _run("make", "device-wheel", f"PYTHON={sys.executable}", f"DIST={folder}", cwd=ROOT)
-    _install_or_skip(made)
-    (path,) = folder.iterdir()
-    return path
 
 
 def test_the_wheel_holds_the_runtime_alone_under_its_own_name(wheel: Path) -> None:
@@ -102,27 +54,15 @@ def test_the_wheel_holds_the_runtime_alone_under_its_own_name(wheel: Path) -> No
 def test_a_bare_environment_runs_an_exported_bundle(
     wheel: Path, exported: Path, tmp_path: Path, version: str
 ) -> None:
-    python = _interpreter(version, tmp_path)
-    if python is None:
-        pytest.skip(f"Python {version} is not installed on this machine")
-    assert _run(python, "-m", "venv", tmp_path / "bare", cwd=tmp_path).returncode == 0
-    bare = tmp_path / "bare" / "bin" / "python"
-    pip = (bare, "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
-    only = ("--no-compile", "--only-binary=:all:")
-    _install_or_skip(_run(*pip, *only, f"otolite-runtime[onnx] @ {wheel.as_uri()}", cwd=tmp_path))
-
-    held = json.loads(_run(bare, "-c", HOLDS, cwd=tmp_path).stdout)
-    assert {"otolite_runtime", "numpy", "onnxruntime"} <= set(held["packages"])
+    bare = bare_python(version, wheel, "onnx", tmp_path)
+    held = packages_of(bare, tmp_path)
+    assert {"otolite_runtime", "numpy", "onnxruntime"} <= held
     ours = {"otolite_runtime", "numpy", "onnxruntime", "pip", "setuptools"}
-    assert set(held["packages"]) - ours <= OF_THE_ENGINE
-    assert not held["runtime"]
+    assert held - ours <= OF_THE_ENGINE
 
     archive = Path(shutil.make_archive(str(tmp_path / "sent"), "zip", exported))
     for bundle in (exported, archive):
-        doctor = _run(bare, "-m", "otolite_runtime", "doctor", bundle, "--json", cwd=tmp_path)
-        assert doctor.returncode == 0, doctor.stderr
-        report = json.loads(doctor.stdout)
-        assert report["passed"] is True
+        report = passing_report(bare, bundle, tmp_path)
         assert report["python"].startswith(f"{version}.")
         assert report["engine"].startswith("onnxruntime ")
 
@@ -130,14 +70,14 @@ def test_a_bare_environment_runs_an_exported_bundle(
     window_samples = model.manifest.streaming.window_samples
     window = np.random.default_rng(0).uniform(-0.5, 0.5, window_samples).astype(np.float32)
     np.save(tmp_path / "window.npy", window)
-    answer = _run(bare, "-c", ANSWERS, exported, tmp_path / "window.npy", cwd=tmp_path)
+    answer = run(bare, "-c", ANSWERS, exported, tmp_path / "window.npy", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     expected = model.posteriors(window)
     # float32 on one machine; versions of numpy and the engine may differ
     np.testing.assert_allclose(json.loads(answer.stdout), expected, atol=1e-5)
 
     archive.write_bytes(archive.read_bytes()[:-30])
-    refused = _run(bare, "-m", "otolite_runtime", "doctor", archive, cwd=tmp_path)
+    refused = run(bare, "-m", "otolite_runtime", "doctor", archive, cwd=tmp_path)
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert line.startswith("error: ")

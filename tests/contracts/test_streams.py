@@ -1,0 +1,221 @@
+"""Every keyword body in every form, on every engine here: the stream is what was trained."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from export.bundle import export_keywords
+from export.verify import probe
+from runtime.bundle import read_bundle
+from runtime.manifest import Decision, Streaming
+from runtime.replay import streamed
+from runtime.stream import start_all
+from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
+from train.tasks.bodies import BODIES, CausalBody
+from train.tasks.keyword_step import KeywordStep
+from train.tasks.keywords import KeywordModel, pooled
+
+pytest.importorskip("litert_torch", reason="the extra 'tflite' is not installed")
+
+LABELS = ("_silence_", "no", "yes")
+FORMS = ("sliding_window", "incremental")
+TOLERANCE = 1e-5
+"""Engines sum float32 in orders of their own."""
+HOP, NUM_HOPS = 330, 12
+"""Between windows, no multiple of any frame; and how many answers a recording has."""
+KALDI, ARM = 400 + 8 * 160, 480 + 8 * 160
+"""Windows that end with a frame: their very last sample is heard."""
+WIDTHS = {"embed_dim": 8, "num_heads": 2, "ffn_dim": 8, "num_layers": 1}
+TINY = {
+    "bc_resnet": ({"tau": 0.5}, ARM),
+    "conformer": (
+        {**WIDTHS, "stem_channels": 4, "conv_kernel": 3, "left_frames": 3, "pooled_frames": 4},
+        KALDI,
+    ),
+    "ds_cnn": ({"num_mels": 12, "channels": 6, "num_blocks": 1}, KALDI),
+    "keyword_transformer": ({**WIDTHS, "head_dim": 4, "window_samples": ARM}, ARM),
+    "causal_keyword_transformer": (
+        {**WIDTHS, "head_dim": 4, "patch_frames": 2, "left_ms": 60, "pooled_ms": 80},
+        KALDI,
+    ),
+}
+"""Sizes of each body, and samples of its window."""
+CONVS = (Conv(channels=6, kernel=10, stride=5), Conv(channels=6, kernel=8, stride=4))
+ENCODER = {
+    "conv_layers": CONVS, "embed_dim": 8, "num_heads": (2,), "ffn_dim": (8,), "head_dim": 4,
+    "pos_conv_kernel": 4, "pos_conv_groups": 2,
+}  # fmt: skip
+LAYER_NORM = {"conv_norm": "layer", "normalize_waveform": True}
+ENCODERS = {
+    "encoder-group": ENCODER,
+    "encoder-layer": {**ENCODER, **LAYER_NORM, "pre_norm": True},
+    "encoder-streaming": {
+        **ENCODER, **LAYER_NORM, "streaming": StreamingConfig(chunk_frames=4, left_frames=6),
+    },
+}  # fmt: skip
+ENCODER_WINDOW = 45 + 20 * 51  # one frame, and 51 strides
+CHUNK_FRAMES = 4
+
+
+def make_body(family):
+    if family in ENCODERS:
+        return pooled(Wav2Vec2Encoder(Wav2Vec2Config(**ENCODERS[family]))), ENCODER_WINDOW
+    sizes, window_samples = TINY[family]  # a new body adds its line above
+    return BODIES[family].build(BODIES[family].config(**sizes)), window_samples
+
+
+@functools.cache
+def make_model(family):
+    """No norm or bias is left at ones and zeros; running statistics are those of signals."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        body, window_samples = make_body(family)
+        model = KeywordModel(body, LABELS)
+        for name, tensor in model.named_parameters():
+            if name.endswith("norm.weight"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith("bias"):
+                tensor.normal_(std=0.3)
+        model.classifier.weight.mul_(4)  # posteriors away from a third
+        for part in model.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.momentum = None  # the mean over what is heard
+        signals = probe(8 * window_samples, batch=1, seed=9).reshape(8, window_samples)
+        model.train()(torch.from_numpy(signals))
+    return model.eval(), window_samples
+
+
+def causal(family):
+    return isinstance(make_model(family)[0].body, CausalBody)
+
+
+CASES = [
+    (family, form)
+    for family in (*BODIES, *ENCODERS)
+    for form in FORMS
+    if form == FORMS[0] or causal(family)
+]
+
+
+class Case:
+    """A family in a form: the bundle's graphs on all engines, and what torch answers."""
+
+    def __init__(self, family, form, folder):
+        model, window_samples = make_model(family)
+        self.module = model if form == FORMS[0] else KeywordStep(model, CHUNK_FRAMES)
+        if form == FORMS[0]:
+            streaming = Streaming(window_samples=window_samples, hop_samples=HOP)
+        else:
+            streaming = Streaming(
+                form=form,
+                window_samples=self.module.window_samples,
+                hop_samples=self.module.chunk_samples,
+            )
+        export_keywords(
+            self.module,
+            folder,
+            name=family,
+            labels=LABELS,
+            streaming=streaming,
+            decision=Decision(keywords=LABELS[1:], threshold=0.5),
+            provenance={},
+            measured={},
+            formats=("onnx", "tflite"),
+        )
+        started = [*start_all(read_bundle(folder))]
+        self.models = {f"{file} on {model.engine.version}": model for file, model in started}
+        self.files = {file for file, _ in started}
+        self.streaming = started[0][1].manifest.streaming
+        self.hop = self.streaming.hop_samples
+        self.recordings = [self.recording(seed) for seed in range(3)]
+        self.expected = [self.offline(pcm / np.float32(32_768)) for pcm in self.recordings]
+
+    def recording(self, seed):
+        """int16, after silence or loud at once; half a hop more than its answers need."""
+        signal = probe(NUM_HOPS * self.hop + self.hop // 2, batch=1, seed=seed)[0]
+        signal[: seed * 2 * self.hop] = 0.0
+        return np.round(signal * 32_767).astype(np.int16)
+
+    def offline(self, waveform):
+        """Torch's answers to a whole recording, by the law's own words."""
+        pcm = torch.from_numpy(np.array(waveform, dtype=np.float32))[None]
+        with torch.inference_mode():
+            if isinstance(self.module, KeywordStep):
+                return self.module.answers(pcm)[0].numpy()
+            padded = nn.functional.pad(pcm, (self.streaming.window_samples, 0))
+            ends = range(self.hop, pcm.shape[1] + 1, self.hop)
+            windows = [padded[0, end : end + self.streaming.window_samples] for end in ends]
+            return torch.cat([self.module(window[None]) for window in windows]).softmax(-1).numpy()
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request, tmp_path_factory):
+    family, form = request.param
+    return Case(family, form, tmp_path_factory.mktemp("bundle") / "tiny.bundle")
+
+
+@settings(max_examples=15)
+@given(
+    blocks=st.lists(st.integers(0, 1_000) | st.sampled_from([1, 7, HOP, 2 * HOP]), max_size=24),
+    seed=st.integers(0, 2),
+    dtype=st.sampled_from(["int16", "float32", "float64"]),
+)
+def test_any_blocks_give_what_the_trained_form_answers(case, blocks, seed, dtype):
+    waveform = case.recordings[seed]
+    if dtype != "int16":
+        waveform = (waveform / 32_768.0).astype(dtype)
+    expected = case.expected[seed][: min(sum(blocks), len(waveform)) // case.hop]
+    for place, model in case.models.items():
+        answers = streamed(model, waveform, blocks)
+        assert answers.shape == expected.shape, place
+        if len(expected):
+            assert np.abs(answers - expected).max() <= TOLERANCE, place
+
+
+def test_every_graph_runs_and_its_answers_are_worth_comparing(case):
+    assert case.files == {"model.onnx", "model.tflite"}
+    for answers in case.expected:
+        assert len(answers) == NUM_HOPS
+        assert np.ptp(answers, axis=0).max() > 1e-3
+
+
+@settings(max_examples=8)
+@given(number=st.integers(0, NUM_HOPS - 1), seed=st.integers(0, 2))
+def test_an_answer_hears_its_last_sample_and_none_after(case, number, seed):
+    end = (number + 1) * case.hop
+    waveform = (case.recordings[seed] / 32_768.0).astype(np.float32)
+    later, changed = waveform.copy(), waveform.copy()
+    later[end:] = 0.5 * np.cos(np.arange(len(waveform) - end))
+    changed[end - 1] += 0.5 if changed[end - 1] < 0 else -0.5
+    gap = np.abs(case.offline(later)[: number + 1] - case.expected[seed][: number + 1])
+    assert gap.max() == 0.0  # one and the same computation
+    gaps = np.abs(case.offline(changed) - case.expected[seed]).max(axis=1)
+    assert gaps[:number].max(initial=0.0) == 0.0 < gaps[number]
+    for place, model in case.models.items():
+        assert len(streamed(model, waveform, [end - 1])) == number, place
+        answers = streamed(model, waveform, [end])
+        assert len(answers) == number + 1, place  # the manifest's delay: none beyond its hop
+        assert (streamed(model, later, [len(later)])[: number + 1] == answers).all(), place
+        heard = streamed(model, changed, [end])
+        assert (heard[:number] == answers[:number]).all(), place
+        assert (heard[number] != answers[number]).any(), place
+
+
+@settings(max_examples=8)
+@given(number=st.integers(0, NUM_HOPS - 1), seed=st.integers(0, 2))
+def test_a_window_hears_nothing_before_it(case, number, seed):
+    start = (number + 1) * case.hop - case.streaming.window_samples
+    if case.streaming.form == "incremental" or start <= 0:
+        return
+    waveform = (case.recordings[seed] / 32_768.0).astype(np.float32)
+    changed = waveform.copy()
+    changed[:start] = 0.5
+    for place, model in case.models.items():
+        answers = (streamed(model, one, [len(one)])[number] for one in (waveform, changed))
+        assert np.array_equal(*answers), place

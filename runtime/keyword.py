@@ -1,6 +1,5 @@
 """Turn the posteriors of successive windows into keyword events, one for each spoken word."""
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,12 +62,13 @@ class KeywordDetector:
         self._labels = labels
         # In the labels' order, so that a tie has one answer whatever the decision's order.
         place = {label: index for index, label in enumerate(labels)}
-        self._keywords = sorted(place[word] for word in decision.keywords)
+        self._keywords = np.array(sorted(place[word] for word in decision.keywords))
+        self._recent = np.zeros((decision.smoothing_windows, len(self._keywords)))
         self.reset()
 
     def reset(self) -> None:
         """Forget all windows, as before the stream's first sample."""
-        self._recent: deque[np.ndarray] = deque(maxlen=self._decision.smoothing_windows)
+        self._num_windows = 0
         self._candidate = -1
         self._agreeing_windows = 0
         self._ready_at_samples = 0
@@ -81,11 +81,14 @@ class KeywordDetector:
             posteriors: (num_labels,) of the window, in the labels' order.
             end_samples: samples of the stream up to the window's end.
         """
-        self._recent.append(np.asarray(posteriors, dtype=np.float64)[self._keywords])
-        smoothed = np.mean(np.stack(tuple(self._recent)), axis=0)  # (num_keywords,)
+        recent = self._recent  # a ring: the oldest row is written over
+        recent[self._num_windows % len(recent)] = posteriors[self._keywords]
+        self._num_windows += 1
+        so_far = min(self._num_windows, len(recent))
+        smoothed = np.add.reduce(recent[:so_far], axis=0) / so_far  # (num_keywords,)
         self._held = {index for index in self._held if smoothed[index] >= self._threshold}
 
-        top = int(np.argmax(smoothed))
+        top = int(smoothed.argmax())
         if smoothed[top] < self._threshold:
             self._candidate, self._agreeing_windows = -1, 0
             return None

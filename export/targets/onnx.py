@@ -19,6 +19,7 @@ from ..clips import Arrays, Run
 from ..layers import Layer, layers_of, name_layers
 from ..quantize import Quantizer
 from ..quantizers import DEFAULT, quantizer_names
+from ..step_graph import with_flat_frames
 from ..streaming import StepModule
 
 __all__ = ["QUANTIZERS", "SUFFIX", "Engine", "Quantizer", "layers", "plain", "trace"]
@@ -80,6 +81,8 @@ def write_step(module: nn.Module, path: Path) -> None:
     example = (pcm, *(torch.full(state.shape, state.initial) for state in step.states))
     outputs = ["posteriors", *(f"{name}_next" for name in names)]
     model = _exported(module, example, inputs=["pcm", *names], outputs=outputs)
+    model = with_flat_frames(model)
+    onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
 

@@ -1,7 +1,7 @@
 """ONNX graphs on ONNX Runtime's processor provider."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -73,6 +73,43 @@ class Engine:
                 f"the model failed on inputs {shapes}: {one_line(error, 300)}"
             ) from error
         return dict(zip(self._names, values, strict=True))
+
+    def bind(
+        self, feeds: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray]
+    ) -> Callable[[], None]:
+        """A run that reads and writes the caller's memory, for graphs of many small tensors.
+
+        What `run` spends on making an array of each output is a fifth of a small model's step.
+
+        Args:
+            feeds: contiguous arrays of all inputs, read at every call.
+            into: contiguous float32 arrays of all outputs, written at every call.
+
+        Returns:
+            the run; it raises BundleFault as `run` does.
+        """
+        binding = self._session.io_binding()
+        try:
+            for name, array in feeds.items():
+                binding.bind_cpu_input(name, array)
+            for name, array in into.items():
+                binding.bind_output(
+                    name, "cpu", 0, array.dtype, list(array.shape), array.ctypes.data
+                )
+        except Exception as error:  # as above
+            raise BundleFault(f"the model takes other inputs: {one_line(error, 300)}") from error
+        session, kept = self._session, (dict(feeds), dict(into))  # the binding holds addresses
+
+        def run() -> None:
+            try:
+                session.run_with_iobinding(binding)
+            except Exception as error:  # as above
+                shapes = {name: array.shape for name, array in kept[0].items()}
+                raise BundleFault(
+                    f"the model failed on inputs {shapes}: {one_line(error, 300)}"
+                ) from error
+
+        return run
 
 
 ENGINES = (Engine,)

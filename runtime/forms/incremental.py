@@ -5,8 +5,9 @@ the manifest's: filled with their initial values before the first hop, and repla
 """
 
 import math
+from collections.abc import Callable, Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +23,16 @@ _ALIGN = 16
 """Numbers, 64 bytes: where a state begins, as an allocation of its own would."""
 
 
+@runtime_checkable
+class BindingEngine(Protocol):
+    """An engine that can work in its caller's memory, which spares a stream copies."""
+
+    def bind(
+        self, feeds: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray]
+    ) -> Callable[[], None]:
+        """A run from some arrays into others; it raises BundleFault as `Engine.run` does."""
+
+
 class States:
     """One stream's states, in arrays of its own."""
 
@@ -29,53 +40,70 @@ class States:
         manifest = model.manifest
         self._model = model
         self._hop = np.zeros((1, manifest.streaming.hop_samples), dtype=np.float32)
-        self._now, self._next = (_Set(manifest, self._hop) for _ in range(2))
+        self._answer = manifest.outputs[0].name
+        self._posteriors = np.zeros((1, len(manifest.labels)), dtype=np.float32)
+        self._now, self._next = (_Set(manifest) for _ in range(2))
+        self._step, self._step_after = (
+            self._run(one, other)
+            for one, other in ((self._now, self._next), (self._next, self._now))
+        )
         self._initial = [state.initial for state in manifest.states]
-        self._posteriors = manifest.outputs[0].name
-        self._shape = (1, len(manifest.labels))
-        self.size_bytes = sum(array.nbytes for _, array in self._now.arrays)
+        self.size_bytes = sum(array.nbytes for array in self._now.arrays.values())
         self.reset()
 
     def answer(self, hop: np.ndarray) -> np.ndarray:
         """The graph's to this hop; states are replaced only where all it gives is finite."""
         self._hop[0] = hop
-        values = self._model.engine.run(self._now.feeds)
-        posteriors: np.ndarray = values[self._posteriors]
-        self._model.check(self._posteriors, posteriors, self._shape)
-        for name, array in self._next.arrays:
-            value = values[name]
-            if value.shape != array.shape:  # numpy would stretch it
-                self._model.check(name, value, array.shape)
-            array[...] = value  # an engine may write over its buffers
+        self._step()
+        self._model.check(self._answer, self._posteriors, self._posteriors.shape)
         if not np.isfinite(self._next.flat).all():
-            for name, array in self._next.arrays:
+            for name, array in self._next.given.items():
                 self._model.check(name, array, array.shape)
         self._now, self._next = self._next, self._now
-        row: np.ndarray = posteriors[0]
+        self._step, self._step_after = self._step_after, self._step
+        row: np.ndarray = self._posteriors[0]
         return row
 
     def reset(self) -> None:
         """Back to the initial values."""
-        for (_, array), initial in zip(self._now.arrays, self._initial, strict=True):
+        for array, initial in zip(self._now.arrays.values(), self._initial, strict=True):
             array.fill(initial)
+
+    def _run(self, now: "_Set", after: "_Set") -> Callable[[], None]:
+        """The graph from one set of states into the other, and the answer into its place."""
+        feeds = {self._model.manifest.inputs[0].name: self._hop, **now.arrays}
+        into = {self._answer: self._posteriors, **after.given}
+        engine = self._model.engine
+        if isinstance(engine, BindingEngine):
+            return engine.bind(feeds, into)
+
+        def run() -> None:
+            values = engine.run(feeds)
+            for name, array in into.items():
+                value = values[name]
+                if value.shape != array.shape:  # numpy would stretch it
+                    self._model.check(name, value, array.shape)
+                array[...] = value  # an engine may write over its buffers
+
+        return run
 
 
 class _Set:
     """Arrays for all states, in one piece of memory so that one look says whether it is finite."""
 
-    def __init__(self, manifest: Manifest, hop: np.ndarray) -> None:
-        sizes = [math.prod(state.shape) for state in manifest.states]
+    def __init__(self, manifest: Manifest) -> None:
+        states = manifest.states
+        sizes = [math.prod(state.shape) for state in states]
         places = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes), initial=0))
         self.flat = np.zeros(places[-1], dtype=np.float32)
         arrays = [
             self.flat[place : place + size].reshape(state.shape)
-            for state, place, size in zip(manifest.states, places, sizes, strict=False)
+            for state, place, size in zip(states, places, sizes, strict=False)
         ]
-        names = [state.name for state in manifest.states]
-        self.feeds = {manifest.inputs[0].name: hop, **dict(zip(names, arrays, strict=True))}
-        next_names = [state.next_name for state in manifest.states]
-        self.arrays = list(zip(next_names, arrays, strict=True))
-        """Each with the name of the graph's output that is copied into it."""
+        self.arrays = {state.name: array for state, array in zip(states, arrays, strict=True)}
+        """By the names of the graph's inputs."""
+        self.given = {state.next_name: array for state, array in zip(states, arrays, strict=True)}
+        """The same by the names of its outputs."""
 
 
 def start(model: "Model") -> States:

@@ -71,3 +71,22 @@ def test_a_graph_that_is_not_the_manifests_is_refused(
 def test_a_number_of_threads_below_one_is_refused(bundle: Path) -> None:
     with pytest.raises(BundleFault, match="threads"):
         load(bundle, threads=0)
+
+
+def test_a_bound_run_reads_and_writes_the_callers_memory(onnx_bytes: Callable[..., bytes]) -> None:
+    engine = Engine(onnx_bytes())
+    pcm, posteriors = (np.zeros((1, size), dtype=np.float32) for size in (800, 3))
+    run = engine.bind({"pcm": pcm}, {"posteriors": posteriors})
+    for seed in range(2):
+        pcm[:] = np.random.default_rng(seed).uniform(-0.3, 0.3, pcm.shape)
+        run()
+        np.testing.assert_array_equal(posteriors, engine.run({"pcm": pcm})["posteriors"])
+
+
+def test_a_bound_run_of_other_shapes_is_refused_in_words(onnx_bytes: Callable[..., bytes]) -> None:
+    engine = Engine(onnx_bytes(800))
+    pcm, posteriors = (np.zeros((1, size), dtype=np.float32) for size in (801, 3))
+    with pytest.raises(BundleFault, match=r"\(1, 801\)"):
+        engine.bind({"pcm": pcm}, {"posteriors": posteriors})()
+    with pytest.raises(BundleFault, match="other inputs"):
+        engine.bind({"other": pcm}, {"posteriors": posteriors})

@@ -1,6 +1,6 @@
-"""Log-mel and MFCC as graph operations: one strided convolution, squares, a matrix, a log, a DCT.
+"""Log-mel and MFCC as graph operations: windows, a matrix, squares, a matrix, a log, a DCT.
 
-Window, DC removal and pre-emphasis are linear, so they fold into the convolution's kernel: the
+Window shape, DC removal and pre-emphasis are linear, so they fold into the first matrix: the
 module that trains is the module that exports, and an app feeds plain PCM.
 Sources: Kaldi's feature definitions; librosa 0.11's `feature` and `filters`; `tf.signal`, as ARM's
 Keyword Transformer (google-research's kws_streaming) and MLPerf Tiny use it.
@@ -52,7 +52,7 @@ class FrontEnd(nn.Module):
                 f"between {config.lowest_hz:g} and {config.highest_hz:g} Hz; raise fft_size"
             )
         kernel = torch.from_numpy(_spectrum_kernel(config, bins)).to(dtype)
-        self.register_buffer("kernel", kernel.unsqueeze(1), persistent=False)
+        self.register_buffer("kernel", kernel, persistent=False)
         self.register_buffer("mel", torch.from_numpy(filters[bins]).to(dtype), persistent=False)
         cosines = torch.from_numpy(_cepstrum_matrix(config)).to(dtype)
         self.register_buffer("cosines", cosines, persistent=False)
@@ -63,10 +63,11 @@ class FrontEnd(nn.Module):
         At least the samples of one frame; `config.num_frames` tells how many frames they give.
         """
         config = self.config
-        framed = _with_margins(waveform, *config.margins)
-        spectrum = functional.conv1d(framed.unsqueeze(1), self.kernel, stride=config.hop_samples)
-        real, imaginary = spectrum.square().chunk(2, dim=1)
-        energies = (real + imaginary).transpose(1, 2)  # (batch, frames, bins)
+        framed = _frames(
+            _with_margins(waveform, *config.margins), config.window_samples, config.hop_samples
+        )
+        real, imaginary = functional.linear(framed, self.kernel).square().chunk(2, dim=2)
+        energies = real + imaginary  # (batch, frames, bins)
         if config.spectrum == "magnitude":
             energies = energies.clamp_min(_LEAST_POWER).sqrt()
         features = self._log(energies @ self.mel)
@@ -112,6 +113,21 @@ def _with_margins(waveform: Tensor, before: int, after: int) -> Tensor:
     if before or after:
         return waveform[:, -before : after or None]
     return waveform
+
+
+def _frames(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
+    """(batch, samples) to windows, (batch, frames, window_samples), one after each hop.
+
+    A product of them with a matrix is a strided convolution. For the few frames of a step engines
+    take half the time over the product, and its result needs no transposing.
+    """
+    later = (window_samples - 1) // hop_samples  # hops that a window reaches into, past its first
+    rest = window_samples - later * hop_samples  # samples of the last of them, 1 to a hop
+    padded = functional.pad(waveform, (0, hop_samples - rest))
+    num_hops = padded.shape[1] // hop_samples
+    hops = padded[:, : num_hops * hop_samples].unflatten(1, (num_hops, hop_samples))
+    parts = [hops[:, part : num_hops - later + part] for part in range(later)]
+    return torch.cat([*parts, hops[:, later:, :rest]], dim=2)
 
 
 def _delta(features: Tensor) -> Tensor:

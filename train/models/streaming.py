@@ -140,14 +140,15 @@ class BoundedAttention(nn.Module):
         self.q_proj = nn.Linear(embed_dim, inner_dim, bias=bias)
         self.k_proj = nn.Linear(embed_dim, inner_dim, bias=bias)
         self.v_proj = nn.Linear(embed_dim, inner_dim, bias=bias)
+        self.qkv_proj: nn.Linear | None = None
+        """In place of the three, once they are merged."""
         self.out_proj = nn.Linear(inner_dim, embed_dim)
         self.distance_bias = nn.Parameter(torch.zeros(num_heads, left_frames + 1))
         """By how many frames ago, the present one first."""
 
     def shapes(self) -> Shapes:
-        """Of keys and values before this piece, oldest first."""
-        shape = (self.left_frames, self.k_proj.out_features)
-        return {"keys": shape, "values": shape}
+        """Of keys and values before this piece, head by head, oldest first; the keys come first."""
+        return {"memory": (2 * self.heads, self.left_frames, self.head_dim)}
 
     def forward(
         self, hidden: Tensor, states: Mapping[str, Tensor], seen: Tensor
@@ -156,27 +157,48 @@ class BoundedAttention(nn.Module):
 
         Args:
             hidden: (batch, frames, embed_dim).
-            states: keys and values, (batch, left_frames, inner) each.
+            states: as `shapes`.
             seen: (batch, left_frames), 1 where those were heard and 0 where nothing was yet.
 
         Returns:
             (batch, frames, embed_dim), and the states after it.
         """
         batch, frames, _ = hidden.shape
-        keys = torch.cat([states["keys"], self.k_proj(hidden)], dim=1)
-        values = torch.cat([states["values"], self.v_proj(hidden)], dim=1)
-
-        def heads(projected: Tensor) -> Tensor:
-            return projected.reshape(batch, -1, self.heads, self.head_dim).transpose(1, 2)
-
-        query = heads(self.q_proj(hidden)) * self.head_dim**-0.5
-        scores = query @ heads(keys).transpose(2, 3)  # (batch, heads, frames, left + frames)
+        heads = self.heads
+        # Three times as many heads in one: few and large operations are what a step is fast by.
+        projected = self._projected(hidden).reshape(batch, frames, 3 * heads, self.head_dim)
+        query, new = projected.transpose(1, 2).split([heads, 2 * heads], dim=1)
+        memory = torch.cat([states["memory"], new], dim=2)  # (batch, 2 heads, left + frames, dim)
+        keys, values = memory.chunk(2, dim=1)
+        scores = query @ keys.transpose(2, 3)  # (batch, heads, frames, left + frames)
         unheard = functional.pad((1.0 - seen) * HIDDEN, (0, frames))
         scores = scores + self._band(frames) + unheard[:, None, None, :]
-        mixed = scores.softmax(-1) @ heads(values)
-        mixed = mixed.transpose(1, 2).reshape(batch, frames, -1)
-        keep = slice(-self.left_frames, None)
-        return self.out_proj(mixed), {"keys": keys[:, keep], "values": values[:, keep]}
+        mixed = (scores.softmax(-1) @ values).transpose(1, 2).reshape(batch, frames, -1)
+        return self.out_proj(mixed), {"memory": memory[:, :, -self.left_frames :]}
+
+    def merge(self) -> None:
+        """Project by one matrix in place of three from now on; for copies that only run.
+
+        The layer then gives the same, and its weights have other names than a checkpoint's.
+        """
+        merged = nn.Linear(self.q_proj.in_features, 3 * self.q_proj.out_features)
+        with torch.no_grad():
+            self.qkv_proj = merged.to(self.distance_bias)
+            for name, value in merged.named_parameters():
+                parts = [getattr(layer, name) for layer in (self.q_proj, self.k_proj, self.v_proj)]
+                if parts[0] is None:
+                    value.zero_()
+                else:
+                    value.copy_(torch.cat([parts[0] * self.head_dim**-0.5, *parts[1:]]))
+        del self.q_proj, self.k_proj, self.v_proj
+
+    def _projected(self, hidden: Tensor) -> Tensor:
+        """Queries, scaled, keys and values: (batch, frames, 3 * inner)."""
+        if self.qkv_proj is not None:
+            merged: Tensor = self.qkv_proj(hidden)
+            return merged
+        query = self.q_proj(hidden) * self.head_dim**-0.5
+        return torch.cat([query, self.k_proj(hidden), self.v_proj(hidden)], dim=2)
 
     @property
     def heads(self) -> int:
@@ -210,20 +232,21 @@ class SlidingMean(nn.Module):
             frames: to average, 2 or more.
         """
         super().__init__()
-        self.past = Tail(dim + 1, frames - 1)
-        self.frames = frames
+        self.dim, self.frames = dim, frames
 
     def shapes(self) -> Shapes:
         """Of the state: frames, and a place in each that says that it was heard."""
-        return self.past.shapes()
+        return {"tail": (self.frames - 1, self.dim + 1)}
 
     def forward(self, hidden: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
         """(batch, frames, dim) to the mean at each of these frames, and the states after them."""
-        signal = functional.pad(hidden, (0, 1), value=1.0).transpose(1, 2)
-        signal, after_it = self.past(signal, states)
-        sums = functional.avg_pool1d(signal, self.frames, stride=1)
-        means = sums[:, :-1] / sums[:, -1:]
-        return means.transpose(1, 2), after_it
+        heard = torch.cat([states["tail"], functional.pad(hidden, (0, 1), value=1.0)], dim=1)
+        frames = hidden.shape[1]
+        # A product with ones and zeros: engines pool a few places several times slower.
+        ends = torch.arange(self.frames - 1, self.frames - 1 + frames, device=hidden.device)
+        ago = ends.unsqueeze(1) - torch.arange(self.frames - 1 + frames, device=hidden.device)
+        sums = ((ago >= 0) & (ago < self.frames)).to(hidden.dtype) @ heard
+        return sums[..., :-1] / sums[..., -1:], {"tail": heard[:, -(self.frames - 1) :]}
 
 
 def chunk_ends(frames: Tensor, chunk_frames: int) -> Tensor:

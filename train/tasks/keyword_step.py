@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from runtime.manifest import State
 
 from ..errors import TrainError
-from ..models.streaming import chunk_ends, initial
+from ..models.streaming import BoundedAttention, chunk_ends, initial
 from ..models.wav2vec2_config import why_not_streaming
 from .bodies import BODIES, CausalBody, is_causal
 from .keywords import KeywordModel, PooledEncoder
@@ -46,8 +46,11 @@ class KeywordStep(nn.Module):
                 f"a step takes {rule} of {model.body.hop_samples} samples or more, got "
                 f"{chunk_frames}"
             )
-        model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.model = model
+        model = copy.deepcopy(model).eval()
+        for layer in model.modules():
+            if isinstance(layer, BoundedAttention):
+                layer.merge()
+        self.model = model.requires_grad_(False)
         self.chunk_frames = chunk_frames
         self.chunk_samples = chunk_frames * self.body.hop_samples
         self.window_samples = self.body.window_samples

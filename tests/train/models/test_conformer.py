@@ -240,7 +240,7 @@ def test_a_block_is_the_papers_formula():
 def test_states_of_ten_layers_and_more_are_kept_apart():
     config = dataclasses.replace(TINY["by 2"], num_layers=11)
     encoder = randomized(lambda: ConformerEncoder(config)).double()
-    assert set(part(encoder.shapes(), "layer1")) == {"keys", "values", "conv_tail"}
+    assert set(part(encoder.shapes(), "layer1")) == {"memory", "conv_tail"}
     waveform = noise(1, 6 * encoder.hop_samples)
     with torch.inference_mode():
         torch.testing.assert_close(

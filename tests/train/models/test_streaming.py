@@ -121,3 +121,18 @@ def test_the_mean_is_of_what_was_heard() -> None:
 
 def test_chunk_ends_are_the_last_frames() -> None:
     assert chunk_ends(torch.arange(6.0).view(1, 6, 1), 3).flatten().tolist() == [2.0, 5.0]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_merged_projections_give_the_same(bias: bool) -> None:
+    model = Attending().double()
+    model.attention = BoundedAttention(DIM, 2, 3, LEFT, bias=bias).double()
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    signal = torch.randn(2, DIM, FRAMES, generator=generator, dtype=torch.float64)
+    with torch.inference_mode():
+        wanted = pieces(model, signal, [])
+        model.attention.merge()
+        torch.testing.assert_close(pieces(model, signal, [3, 4]), wanted)
+    assert not any("q_proj" in name for name in model.state_dict())

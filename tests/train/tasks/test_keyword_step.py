@@ -133,9 +133,9 @@ def test_a_step_says_what_it_takes():
     shapes = {state.name: state.shape for state in step.states}
     assert shapes["pcm_tail"] == (1, 1, 240)  # a frame of 400 samples ends with its hop of 160
     assert shapes["seen"] == (1, 3)
-    assert shapes["layer1_keys"] == shapes["layer0_values"] == (1, 3, 6)
-    assert shapes["mean_tail"] == (1, 7, 3)
-    assert len(shapes) == len(step.states) == 8
+    assert shapes["layer1_memory"] == shapes["layer0_memory"] == (1, 4, 3, 3)
+    assert shapes["mean_tail"] == (1, 3, 7)
+    assert len(shapes) == len(step.states) == 6
     assert model.training
     assert not step.training
     assert not any(parameter.requires_grad for parameter in step.parameters())

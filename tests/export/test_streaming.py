@@ -191,7 +191,7 @@ def test_shapes_that_do_not_fit_are_named():
     model = tiny_step().model
     with pytest.raises(ExportError, match=r"posteriors as float32 \(1, 4\), got torch.float32 \(1"):
         checked(tiny_step(), 4)
-    with pytest.raises(ExportError, match="must give a tuple of 7 tensors, posteriors, seen_next"):
+    with pytest.raises(ExportError, match="must give a tuple of 6 tensors, posteriors, seen_next"):
         checked(Short(model), 3)
     with pytest.raises(ExportError, match=r"seen_next as float32 \(1, 5\), got .* \(1, 10\)"):
         checked(Wide(model), 3)

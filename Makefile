@@ -46,6 +46,11 @@ optimum-check:
 	  tests/contracts/test_precisions.py tests/compress/test_verbs_export.py \
 	  tests/compress/test_verbs_export_huggingface.py
 
+# What bundles cost, every family in every precision. Writes docs/results/export.md; about two hours, resumable.
+bundles: $(VENV)/.benchmarks
+	$(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt --editable '.[tflite]'
+	$(BIN)/python benchmarks/bundles.py --data $(or $(DATA),../shared/data/speech_commands)
+
 # The wheel for devices, runtime/ alone as otolite_runtime, into DIST. Needs PYTHON with pip, and no .venv.
 DIST ?= dist
 device-wheel:

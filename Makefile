@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression optimum-check device-wheel c-demo arm64-check clean
+.PHONY: demo test lint results teachers compression bundles optimum-check device-wheel c-demo arm64-check clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -48,7 +48,6 @@ optimum-check:
 
 # What bundles cost, every family in every precision. Writes docs/results/export.md; about two hours, resumable.
 bundles: $(VENV)/.benchmarks
-	$(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt --editable '.[tflite]'
 	$(BIN)/python benchmarks/bundles.py --data $(or $(DATA),../shared/data/speech_commands)
 
 # The wheel for devices, runtime/ alone as otolite_runtime, into DIST. Needs PYTHON with pip, and no .venv.

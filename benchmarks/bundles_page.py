@@ -155,20 +155,20 @@ PROSE = """\
 # What does leaving the lab cost?
 
 Made by `make bundles` (`benchmarks/bundles.py`). Data: `speech_commands` (Google Speech Commands
-excerpts, CC BY 4.0), 12 classes, our speaker-disjoint split. Each family is trained with seeds 0, 1
-and 2 by its recipe, shortened to minutes, and exported as ONNX and TFLite in float32, `int8-dynamic`
-and `int8-static`; ranges come from 128 train clips. Every graph then hears the test clips through
-`runtime`, one by one, on its engine ({engines}). Machine: {machine}, no GPU.
+excerpts, CC BY 4.0), 12 classes, our speaker-disjoint split. Each family is trained with seeds 0,
+1 and 2 by its recipe, shortened to minutes, and exported as ONNX and TFLite in float32,
+`int8-dynamic` and `int8-static`; ranges come from 128 train clips. Every graph then hears the
+test clips through `runtime`, one by one, on its engine ({engines}). Machine: {machine}, no GPU.
 Cells hold mean ± deviation over seeds (each seed).
 
-**Not comparable with published figures**: minutes of training, an excerpt of the data, another split.
-The a_small subnet (26.9 M parameters, random weights, 40 updates) has learned next to nothing, and is
-here for its size, its parity and how often 8 bits decide as float does.
+**Not comparable with published figures**: minutes of training, an excerpt of the data, another
+split. The a_small subnet (26.9 M parameters, random weights, 40 updates) has learned next to
+nothing, and is here for its size, its parity and how often 8 bits decide as float does.
 
 ## In float: is the bundle what was trained?
 
-Largest difference of a posterior from torch, of any seed: each graph over recordings of odd lengths,
-and streams of both in odd blocks. 1e-5 is the bound that an export keeps.
+Largest difference of a posterior from torch, of any seed: each graph over recordings of odd
+lengths, and streams of both in odd blocks. 1e-5 is the bound that an export keeps.
 
 | family | form | parameters | test clips | accuracy, % | ONNX | TFLite | streams |
 |---|---|---|---|---|---|---|---|
@@ -178,8 +178,8 @@ and streams of both in odd blocks. 1e-5 is the bound that an export keeps.
 
 Accuracy in float minus accuracy in 8 bits on the test clips, points (the aim: 0.5 at most); clips
 that get the same label as in float; signal-to-noise ratio of the logits on the clips of the gate,
-lowest and highest seed, and how many seeds reach the 20 dB that `compress export` asks for: here it was
-told to write whatever came out.
+lowest and highest seed, and how many seeds reach the 20 dB that `compress export` asks for: here
+it was told to write whatever came out.
 
 | family | precision | format | lost, points | within 0.5 | same label, % | SNR, dB | 20 dB |
 |---|---|---|---|---|---|---|---|
@@ -187,8 +187,8 @@ told to write whatever came out.
 
 ## Sizes
 
-kB of a graph. The front end stays in float: its matrix is 0.8 MB of each, which is why the smallest
-models hardly shrink.
+kB of a graph. The front end stays in float: its matrix is 0.8 MB of each, which is why the
+smallest models hardly shrink.
 
 | family | ONNX float32 | dynamic | static | TFLite float32 | dynamic | static |
 |---|---|---|---|---|---|---|
@@ -196,14 +196,14 @@ models hardly shrink.
 
 ## Times
 
-Median milliseconds of a stream for a hop of 80 ms, one thread, a family's graphs in turns (seed 0).
-Sliding windows compute a window of 1 s in it, the incremental form 80 ms.
+Median milliseconds of a stream for a hop of 80 ms, one thread, a family's graphs in turns (seed
+0). Sliding windows compute a window of 1 s in it, the incremental form 80 ms.
 
 | family | ONNX float32 | dynamic | static | TFLite float32 | dynamic | static |
 |---|---|---|---|---|---|---|
 {times}
 
-What the incremental form saves on the same model: `python benchmarks/forms.py`,
-[decision 25](../decisions/0025-a-step-is-few-operations.md): 13 times fewer multiply-accumulates, 3.8 to
+What the incremental form saves on the same model: `python benchmarks/forms.py`, [decision
+25](../decisions/0025-a-step-is-few-operations.md): 13 times fewer multiply-accumulates, 3.8 to
 6.7 times less processor time. The aim was 10 times less time.
 """

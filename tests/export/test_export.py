@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import runtime
 from export import ExportError
@@ -376,3 +377,17 @@ def test_the_probe_is_a_signal_within_full_scale():
     assert pcm.std(axis=1).min() > 0.02
     assert np.array_equal(pcm, probe(8_000, batch=2, seed=0))
     assert not np.array_equal(pcm, probe(8_000, batch=2, seed=1))
+
+
+class Deciding(nn.Module):
+    """What depends on its data cannot be one graph."""
+
+    def forward(self, pcm):
+        return pcm.softmax(-1) if pcm.sum() > 0 else pcm
+
+
+def test_what_torch_cannot_export_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ExportError, match="torch cannot export Deciding: ") as refused:
+        onnx_target.write(Deciding().eval(), tmp_path / "m.onnx", window_samples=64)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []

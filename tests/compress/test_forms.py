@@ -119,7 +119,7 @@ def test_it_is_written_in_8_bits_from_real_clips(call, runs, corpus, tmp_path):
     assert rows["valid"]["clips"] == 3
     assert rows["streams_snr_db"] >= 3
     layers = {row["layer"] for row in rows["layers"]}
-    assert {"body.patch.conv", "body.layers.0.attention.q_proj", "classifier"} <= layers
+    assert {"body.patch.conv", "body.layers.0.attention.qkv_proj", "classifier"} <= layers
     assert runtime.load(out).manifest.streaming.hop_samples == 3_200
     assert call("doctor", out)[0] == 0
 

@@ -155,6 +155,7 @@ class FakeEngine:
 
     inputs = (Tensor(name="pcm", shape=("batch", "samples"), dtype="float32"),)
     outputs = (Tensor(name="posteriors", shape=("batch", 3), dtype="float32"),)
+    faces = (inputs,)
     version = "fake 1.0"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -112,6 +112,7 @@ def test_a_long_golden_is_not_streamed_for_ever(fake_model: Model) -> None:
 
     class Counting:
         inputs, outputs, version = fake_model.engine.inputs, fake_model.engine.outputs, "fake"
+        faces = (inputs,)
 
         def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             calls.append(1)
@@ -125,6 +126,7 @@ def test_a_long_golden_is_not_streamed_for_ever(fake_model: Model) -> None:
 def test_an_engine_that_remembers_what_it_should_not_fails_as_a_stream(fake_model: Model) -> None:
     class Remembering:
         inputs, outputs, version = fake_model.engine.inputs, fake_model.engine.outputs, "fake"
+        faces = (inputs,)
         calls = 0
 
         def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

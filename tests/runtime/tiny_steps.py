@@ -67,6 +67,7 @@ class StepEngine:
         self.hop = hop
         self.inputs = faces(hop)[0]
         self.outputs = faces(hop)[1]
+        self.faces = (self.inputs,)
         self.runs = 0
         self._buffers = {t.name: np.zeros(t.shape, dtype=np.float32) for t in self.outputs}
 

@@ -4,19 +4,17 @@ Each offers `in_8_bits(model, names, ranges)`. Which layers, which ranges and wh
 leave is decided by quantize.py and gate.py, the same for all.
 """
 
-import difflib
-import importlib
-import pkgutil
+import sys
 from types import ModuleType
 
-from .. import ExportError
+from ..plugins import get_plugin, plugin_names
 
 DEFAULT = "onnxruntime"
 
 
 def quantizer_names() -> list[str]:
     """Every library's name, sorted; none is imported."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return plugin_names(sys.modules[__name__])
 
 
 def get_quantizer(name: str) -> ModuleType:
@@ -25,9 +23,4 @@ def get_quantizer(name: str) -> ModuleType:
     Raises:
         ExportError: there is none of that name; the nearest is named.
     """
-    names = quantizer_names()
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        told = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
-        raise ExportError(f"there is no quantizer {name!r}: {told}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return get_plugin(sys.modules[__name__], name, kind="quantizer")

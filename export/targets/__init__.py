@@ -1,8 +1,6 @@
 """Formats that a graph is written in, one file each: the file's name is its name."""
 
-import difflib
-import importlib
-import pkgutil
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol, cast
@@ -16,6 +14,7 @@ from runtime.stream import Engine as RuntimeEngine
 from .. import ExportError
 from ..clips import Run
 from ..layers import Layer
+from ..plugins import get_plugin, plugin_names
 from ..quantize import Precision
 
 DEFAULT_FORMAT = "onnx"
@@ -85,7 +84,7 @@ class Target(Protocol):
 
 def target_names() -> list[str]:
     """Every format's name, sorted; none is imported."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return plugin_names(sys.modules[__name__])
 
 
 def get_target(name: str) -> Target:
@@ -94,12 +93,7 @@ def get_target(name: str) -> Target:
     Raises:
         ExportError: there is none of that name; the nearest is named.
     """
-    names = target_names()
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        told = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
-        raise ExportError(f"there is no format {name!r}: {told}")
-    return cast(Target, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Target, get_plugin(sys.modules[__name__], name, kind="format"))
 
 
 def get_targets(names: Collection[str], quantizer: str | None = None) -> list[Target]:

@@ -33,7 +33,7 @@ def exported(opset: int = 20) -> onnx.ModelProto:
         node("MatMul", ["largest", "up"], ["hidden"], "/body/layers.0/mlp/MatMul"),
         node("MatMul", ["hidden", "down"], ["logits"], "/body/layers.0/mlp/MatMul_1"),
     ]
-    nodes[1].doc_string = "/home/somebody/model.py"
+    nodes[1].doc_string = "somewhere/model.py"
     graph = helper.make_graph(
         nodes,
         "main_graph",

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import wave
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         whole = _model(DsCnn(DsCnnConfig(num_mels=12, channels=6, num_blocks=1)), 8.0)
     step = KeywordStep(causal, 2)
     formats = ["onnx"]
-    try:
-        import ai_edge_litert  # noqa: F401
-        import litert_torch  # noqa: F401
-    except ImportError:
-        pass
-    else:
+    if all(find_spec(name) for name in ("ai_edge_litert", "litert_torch")):
         formats.append("tflite")
     streaming = Streaming(
         form="incremental", window_samples=step.window_samples, hop_samples=step.chunk_samples

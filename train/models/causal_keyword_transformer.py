@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from ..config import STRICT
 from . import cpu_training
-from .frontend import SAMPLE_RATE, FrontEnd
+from .causal_frontend import CausalFrontEnd
+from .frontend import SAMPLE_RATE
 from .frontend_config import preset
 from .layers import FeedForward
 from .streaming import (
@@ -23,7 +24,6 @@ from .streaming import (
     Shapes,
     SlidingMean,
     States,
-    Tail,
     after,
     initial,
     part,
@@ -102,9 +102,8 @@ class CausalKeywordTransformer(nn.Module):
     def __init__(self, config: CausalKeywordTransformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.frontend = FrontEnd(preset(config.frontend))
-        frontend, width = self.frontend.config, config.embed_dim
-        self.pcm = Tail(1, frontend.window_samples - frontend.hop_samples)
+        frontend, width = preset(config.frontend), config.embed_dim
+        self.frontend = CausalFrontEnd(frontend)
         self.input_norm = nn.BatchNorm1d(frontend.output_dim)
         patch = config.patch_frames
         self.patch = CausalConv1d(frontend.output_dim, width, patch, stride=patch)
@@ -132,7 +131,7 @@ class CausalKeywordTransformer(nn.Module):
     def shapes(self) -> Shapes:
         """Of all states."""
         shapes: Shapes = {
-            **prefixed("pcm", self.pcm.shapes()),
+            **prefixed("pcm", self.frontend.shapes()),
             **prefixed("position", self.position.shapes()),
             "seen": (self.config.left_frames,),
         }
@@ -151,9 +150,9 @@ class CausalKeywordTransformer(nn.Module):
             (batch, samples / hop_samples, embed_dim): the vector after each hop; and the states.
         """
         after_it: States = {}
-        signal, pcm = self.pcm(waveform.unsqueeze(1), part(states, "pcm"))
-        features = self.frontend(signal.squeeze(1)).transpose(1, 2)  # (batch, dim, frames)
-        patches, _ = self.patch(self.input_norm(features), {})  # as long as its stride: no past
+        features, pcm = self.frontend(waveform, part(states, "pcm"))
+        normed = self.input_norm(features.transpose(1, 2))  # (batch, dim, frames)
+        patches, _ = self.patch(normed, {})  # as long as its stride: no past
         places, position = self.position(patches, part(states, "position"))
         hidden = (patches + functional.gelu(places)).transpose(1, 2)  # (batch, tokens, embed_dim)
         after_it |= {**prefixed("pcm", pcm), **prefixed("position", position)}

@@ -6,7 +6,7 @@ from train.data.masking import num_kept
 
 from .cost.macs import SAMPLE_RATE, layer_macs
 from .cost.memory import FLOAT, layer_bytes
-from .cost.patches import BINS, patch_macs
+from .cost.patches import FRONT_END_NUMBERS, patch_macs
 
 if TYPE_CHECKING:
     from train.models.patches_config import PatchesConfig
@@ -61,9 +61,8 @@ def patch_activation_bytes(recipe: "Recipe", teacher: "PatchesConfig | None", ha
     kept += (patches + config.cls_token) * by_patch + hidden
     if teacher is not None:
         kept += tokens * (recipe.stop(teacher) + 1 + 4) * FLOAT * teacher.embed_dim
-    # Before, spectrum, squares and their sums are there for a moment, and small encoders
-    # need no more again.
-    return max(kept, config.num_frames(samples) * FLOAT * 6 * BINS)
+    # Before, the front end has its products for a moment, and small encoders need no more again.
+    return max(kept, config.num_frames(samples) * FLOAT * FRONT_END_NUMBERS)
 
 
 def _crop(recipe: "Recipe") -> tuple[int, int, int]:

@@ -10,6 +10,10 @@ from .macs import SAMPLE_RATE, Macs, layer_macs
 _DFT = cheapest(512, 400, np.arange(1, 256))
 """Of the log-mel front end: Kaldi's window, and the bins that lie under its mel filters."""
 
+FRONT_END_NUMBERS = 2 * _DFT.stride * (_DFT.num_rows + len(_DFT.residues)) + 4 * _DFT.bins.size
+"""Of a frame, there at once: its samples as they are and split, and what the first stage makes of
+them; the real and imaginary parts of its bins, and their squares."""
+
 
 def patch_macs(
     config: PatchesConfig,

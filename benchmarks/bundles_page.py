@@ -61,6 +61,14 @@ def accuracy_of(row: Mapping[str, Any], precision: str, file: str) -> float:
     return 100.0 * float((answers == np.array(row["wanted"])).mean())
 
 
+def written(
+    rows: Rows, place: str, precision: str, seeds: Sequence[int]
+) -> list[Mapping[str, Any]]:
+    """Rows of the seeds whose bundle the gate let through."""
+    found = [rows[f"{place}/seed{seed}/scored"] for seed in seeds]
+    return [row for row in found if "refused" not in row[precision]]
+
+
 def figure(row: Mapping[str, Any], precision: str, file: str, key: str) -> float:
     return float(figures_of(row, precision, file)[key])
 
@@ -105,7 +113,10 @@ def accuracy_row(rows: Rows, place: str, name: str, seeds: Sequence[int]) -> str
 def drop_row(
     rows: Rows, place: str, name: str, precision: str, file: str, seeds: Sequence[int]
 ) -> str:
-    found = [rows[f"{place}/seed{seed}/scored"] for seed in seeds]
+    found = written(rows, place, precision, seeds)
+    what = (name, precision, file.removeprefix("model."))
+    if not found:
+        return line(*what, "refused", "–", "–", "–", "–")
     drops = [accuracy_of(row, FLOAT, file) - accuracy_of(row, precision, file) for row in found]
     same = [
         100.0
@@ -120,15 +131,14 @@ def drop_row(
     snr = [figure(row, precision, file, "snr_db") for row in found]
     within = "yes" if statistics.mean(drops) <= GATE_POINTS else "**no**"
     kept = [len(kept_of(row, precision, file)) for row in found]
+    refused = len(seeds) - len(found)
     return line(
-        name,
-        precision,
-        file.removeprefix("model."),
+        *what,
         spread(drops, signed=True, digits=2),
         within,
         f"{statistics.mean(same):.1f}",
         f"{min(snr):.1f} to {max(snr):.1f}",
-        ", ".join(map(str, kept)),
+        ", ".join(map(str, kept)) + (f"; {refused} refused" if refused else ""),
     )
 
 
@@ -139,8 +149,8 @@ def kept_lines(rows: Rows, names: Mapping[str, str], seeds: Sequence[int]) -> It
             for file in FILES:
                 counts = Counter(
                     layer
-                    for seed in seeds
-                    for layer in kept_of(rows[f"{place}/seed{seed}/scored"], precision, file)
+                    for row in written(rows, place, precision, seeds)
+                    for layer in kept_of(row, precision, file)
                 )
                 if counts:
                     told = ", ".join(
@@ -150,22 +160,24 @@ def kept_lines(rows: Rows, names: Mapping[str, str], seeds: Sequence[int]) -> It
 
 
 def size_row(rows: Rows, place: str, name: str, seeds: Sequence[int]) -> str:
-    row = rows[f"{place}/seed{seeds[0]}/scored"]
-    return line(
-        name,
-        *(
-            f"{graph_of(row, precision, file)['size_bytes'] / 1000:,.0f}"
-            for file in FILES
-            for precision in (FLOAT, *INT8)
-        ),
-    )
+    cells = []
+    for file in FILES:
+        for precision in (FLOAT, *INT8):
+            found = written(rows, place, precision, seeds)
+            sizes = [graph_of(row, precision, file)["size_bytes"] / 1000 for row in found]
+            cells.append(f"{statistics.median(sizes):,.0f}" if sizes else "–")
+    return line(name, *cells)
 
 
 def time_row(rows: Rows, place: str, name: str) -> str:
     times = rows["timed"][place]
     return line(
         name,
-        *(f"{times[f'{precision}/{file}']:.2f}" for file in FILES for precision in (FLOAT, *INT8)),
+        *(
+            f"{times[key]:.2f}" if (key := f"{precision}/{file}") in times else "–"
+            for file in FILES
+            for precision in (FLOAT, *INT8)
+        ),
     )
 
 
@@ -174,7 +186,8 @@ def spread(values: Sequence[float], *, digits: int = 1, signed: bool = False) ->
     plus = "+" if signed else ""
     each = ", ".join(f"{value:{plus}.{digits}f}" for value in values)
     mean = statistics.mean(values)
-    return f"{mean:{plus}.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{mean:{plus}.{digits}f} ± {deviation:.{digits}f} ({each})"
 
 
 def line(*cells: str) -> str:
@@ -225,7 +238,7 @@ Layers left in float (seeds of {num_seeds}):
 
 ## Sizes
 
-kB of a graph. The front end stays in float, and a graph has a fixed share of names and shapes:
+kB of a graph, the median of the seeds. The front end stays in float, and a graph has a fixed share of names and shapes:
 the smallest models shrink least.
 
 | family | ONNX float32 | dynamic | static | TFLite float32 | dynamic | static |

@@ -238,8 +238,8 @@ Layers left in float (seeds of {num_seeds}):
 
 ## Sizes
 
-kB of a graph, the median of the seeds. The front end stays in float, and a graph has a fixed share of names and shapes:
-the smallest models shrink least.
+kB of a graph, the median of the seeds. The front end stays in float, and names and shapes take the
+same in every precision: the smallest models shrink least.
 
 | family | ONNX float32 | dynamic | static | TFLite float32 | dynamic | static |
 |---|---|---|---|---|---|---|

@@ -41,7 +41,44 @@ def pytest_fixture_setup(fixturedef: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    _seed(item.nodeid)
+    _seed(f"{item.path.name}::{item.name}")
+
+
+LONGEST = (
+    "journeys",
+    "test_torchrun.py",
+    "test_streams_of_encoders.py",
+    "test_streams_of_bodies.py",
+    "test_distributed.py",
+    "test_distributed_distillation.py",
+    "test_measured.py",
+    "test_export.py",
+    "test_tflite.py",
+    "test_frontends.py",
+    "test_how_to.py",
+    "test_c_steps.py",
+    "test_c.py",
+    "test_feasible.py",
+    "test_run.py",
+)
+"""Groups of tests of ten seconds and more, the longest first: none is begun last, when the other
+processes have nothing left to do."""
+
+
+def _group(item: pytest.Item) -> str:
+    """What one process runs: a file, or all that look at the journey, which is made once."""
+    return "journeys" if "journey" in getattr(item, "fixturenames", ()) else item.path.name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell groups and their order to `pytest --dist loadgroup --no-loadscope-reorder`."""
+    places = {group: place for place, group in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(_group(item), len(LONGEST)))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            folder = item.path.parent if _group(item) == item.path.name else ""
+            item.add_marker(pytest.mark.xdist_group(f"{folder}/{_group(item)}"))
 
 
 def pytest_collection_finish() -> None:

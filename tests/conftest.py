@@ -30,8 +30,8 @@ def _seed(name: str) -> None:
     seed = zlib.crc32(name.encode())
     random.seed(seed)
     np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,40 +45,47 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 LONGEST = (
-    "journeys",
-    "test_torchrun.py",
-    "test_streams_of_encoders.py",
-    "test_streams_of_bodies.py",
-    "test_distributed.py",
-    "test_distributed_distillation.py",
-    "test_measured.py",
-    "test_export.py",
-    "test_tflite.py",
-    "test_frontends.py",
-    "test_how_to.py",
-    "test_c_steps.py",
-    "test_c.py",
-    "test_feasible.py",
-    "test_run.py",
+    "tests/journeys",
+    "tests/train/test_torchrun.py",
+    "tests/contracts/test_streams_of_encoders.py",
+    "tests/contracts/test_streams_of_bodies.py",
+    "tests/train/test_distributed.py",
+    "tests/compress/test_distributed_distillation.py",
+    "tests/compress/test_building_blocks.py",
+    "tests/compress/test_search.py",
+    "tests/export/test_tflite.py",
+    "tests/compress/test_measured.py",
+    "tests/export/test_frontends.py",
+    "tests/export/test_export.py",
+    "tests/train/test_run.py",
+    "tests/compress/test_feasible.py",
 )
-"""Groups of tests of ten seconds and more, the longest first: none is begun last, when the other
-processes have nothing left to do."""
+"""Begun first, the longest first: none is left for one process when the other is done."""
 
 
-def _group(item: pytest.Item) -> str:
-    """What one process runs: a file, or all that look at the journey, which is made once."""
-    return "journeys" if "journey" in getattr(item, "fixturenames", ()) else item.path.name
+def _scope(nodeid: str) -> str:
+    """What one process runs: a file, or all that goes by the one journey."""
+    file = nodeid.partition("::")[0]
+    return "tests/journeys" if file.startswith("tests/journeys/") else file
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell groups and their order to `pytest --dist loadgroup --no-loadscope-reorder`."""
-    places = {group: place for place, group in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(_group(item), len(LONGEST)))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            folder = item.path.parent if _group(item) == item.path.name else ""
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{_group(item)}"))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {scope: place for place, scope in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(_scope(item.nodeid), len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of `--dist loadfile`, whose files are our scopes; of others, xdist's own."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -1,8 +1,12 @@
-"""What several packages' tests share: a cache of their own, a corpus, and ways to stop a run."""
+"""What several packages' tests share: seeds, a cache, a corpus, and ways to stop a run."""
 
 import csv
+import gc
 import json
 import os
+import random
+import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -19,6 +23,76 @@ settings.load_profile("otolite")
 
 # Two test processes with two threads each would wait for one another; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _seed(name: str) -> None:
+    """Whoever draws without a generator draws by the name: alone as after any other tests."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: Any) -> None:
+    _seed(fixturedef.argname)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _seed(f"{item.path.name}::{item.name}")
+
+
+LONGEST = (
+    "tests/journeys",
+    "tests/train/test_torchrun.py",
+    "tests/contracts/test_streams_of_encoders.py",
+    "tests/contracts/test_streams_of_bodies.py",
+    "tests/train/test_distributed.py",
+    "tests/compress/test_distributed_distillation.py",
+    "tests/compress/test_building_blocks.py",
+    "tests/compress/test_search.py",
+    "tests/export/test_tflite.py",
+    "tests/compress/test_measured.py",
+    "tests/export/test_frontends.py",
+    "tests/export/test_export.py",
+    "tests/train/test_run.py",
+    "tests/compress/test_feasible.py",
+)
+"""Begun first, the longest first: none is left for one process when the other is done."""
+
+
+def _scope(nodeid: str) -> str:
+    """What one process runs: a file, or all that goes by the one journey."""
+    file = nodeid.partition("::")[0]
+    return "tests/journeys" if file.startswith("tests/journeys/") else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {scope: place for place, scope in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(_scope(item.nodeid), len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of `--dist loadfile`, whose files are our scopes; of others, xdist's own."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage collectors, which exporters call by name, need not walk the libraries each time."""
+    gc.collect()
+    gc.freeze()
+
 
 LABELS = ("_silence_", "no", "yes")
 PARTITIONS = ("train",) * 4 + ("valid", "train", "test", "train")

@@ -11,7 +11,12 @@ import pytest
 from compress.cli import main
 
 TESTS = Path(__file__).parents[1]
-for folder in (Path(__file__).parent, TESTS / "train" / "models", TESTS / "export"):
+for folder in (
+    Path(__file__).parent,
+    TESTS / "train",
+    TESTS / "train" / "models",
+    TESTS / "export",
+):
     sys.path.insert(0, str(folder))
 
 

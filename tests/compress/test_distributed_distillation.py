@@ -4,13 +4,11 @@ Two processes on one machine, over gloo, without a GPU; distilling.py is what th
 """
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from launching import ROOT, TORCHRUN, assert_close, finished, start
 
 from compress.distill.sampling import get_sampling, sampling_names
 from compress.distill.stages import DistillRecipe, distill
@@ -21,9 +19,6 @@ from train.models.wav2vec2 import Wav2Vec2Encoder, save_encoder
 from train.recipe import load_recipe
 from train.seeding import Draws, seeded
 
-ROOT = Path(__file__).parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-
 TASKS = {
     **{name: {"sampling": name} for name in sampling_names()},
     "largest": {"sampling": None},
@@ -32,21 +27,11 @@ TASKS = {
 }
 
 
-def finished(command):
-    """What it says, once it has ended well; one thread a process."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 def trained(command, folder):
     """What distilling.py makes of the tasks, by name."""
     (folder / "tasks.json").write_text(json.dumps(TASKS))
     script = str(ROOT / "tests" / "compress" / "distilling.py")
-    finished([*command, script, str(folder / "tasks.json"), str(folder)])
+    finished(start([*command, script, str(folder / "tasks.json"), str(folder)]))
     return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in TASKS}
 
 
@@ -58,14 +43,6 @@ def alone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     return trained(TORCHRUN, tmp_path_factory.mktemp("together"))
-
-
-def assert_close(first, second, tolerance):
-    """Equal up to a share of the largest value of all: many a gradient is 0 but for rounding."""
-    assert first.keys() == second.keys()
-    largest = max(float(tensor.abs().max()) for tensor in first.values())
-    for name, tensor in first.items():
-        assert torch.allclose(tensor, second[name], rtol=0, atol=tolerance * largest), name
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -117,9 +94,9 @@ def test_the_command_line_under_torchrun_speaks_once_and_ends_where_one_process_
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     command = ["-m", "compress", "distill", "lighthubert-tiny", "--data", str(corpus), *settings]
     command += ["--teacher", str(tmp_path / "teacher"), "--out", str(tmp_path / "two")]
-    done = finished([*TORCHRUN, *command])
-    assert done.stdout == f"supernet  {tmp_path / 'two' / 'model'}\n"
-    assert done.stderr.count("stage 1:") == done.stderr.count("stage 2:") == 1
+    told, errors = finished(start([*TORCHRUN, *command]))
+    assert told == f"supernet  {tmp_path / 'two' / 'model'}\n"
+    assert errors.count("stage 1:") == errors.count("stage 2:") == 1
     assert not list((tmp_path / "two").rglob("state"))
     recipe = load_recipe("lighthubert-tiny", DistillRecipe, recipe_folder("compress"), SETTINGS)
     distill(recipe, tmp_path / "teacher", corpus, tmp_path / "one", resume=False)

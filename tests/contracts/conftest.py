@@ -1,6 +1,10 @@
-"""Lets tests import `tiny_keywords` of the exports' tests in importlib mode."""
+"""Lets tests import `stream_laws`, and `tiny_keywords` of the exports' tests, in importlib mode."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
+import pytest
+
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "export"):
+    sys.path.insert(0, str(folder))
+pytest.register_assert_rewrite("stream_laws")

@@ -1,6 +1,8 @@
-"""Sizes that train in a second."""
+"""Sizes that train in a second; and what lies beside can be imported."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from train.data.batches import Batch
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def _config(**changes: Any) -> Wav2Vec2Config:

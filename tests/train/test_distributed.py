@@ -1,59 +1,20 @@
-"""Laws of several processes: they compute what one does, and stop, resume and write as one.
+"""Laws of several processes: they compute what one does, whatever is sharded, dropped or resumed.
 
 Two processes on one machine, over gloo, without a GPU; processes.py is what they run.
 """
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
+from launching import ROOT, TORCHRUN, assert_close, finished, start
 
-from train.models.wav2vec2 import load_encoder
-from train.pretrain import load_pretraining, objective_names, pretrain
+from train.pretrain import objective_names
 
-ROOT = Path(__file__).parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 OBJECTIVES = objective_names()
 FSDP = {"strategy": "fsdp"}
-
-
-def start(command, **options):
-    """One thread a process."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
-
-
-def finished(process):
-    """Its output and errors, once it has ended well."""
-    try:
-        out, err = process.communicate(timeout=600)
-    finally:
-        process.terminate()  # torchrun passes it on
-    assert process.returncode == 0, err
-    return out, err
-
-
-def kill_second(process):
-    """SIGKILL the second of torchrun's processes."""
-    command = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert len(listed) == 2
-    os.kill(int(listed[1]), signal.SIGKILL)
 
 
 def trained(command, tasks, folder):
@@ -97,14 +58,6 @@ def together(tmp_path_factory, alone):
     shutil.copytree(alone["folder"], folder / "begun")
     tasks["begun"] = tasks["data2vec2_sharded"]
     return trained(TORCHRUN, tasks, folder)
-
-
-def assert_close(first, second, tolerance):
-    """Equal up to a share of the largest value of all: many a gradient is 0 but for rounding."""
-    assert first.keys() == second.keys()
-    largest = max(float(tensor.abs().max()) for tensor in first.values())
-    for name, tensor in first.items():
-        assert torch.allclose(tensor, second[name], rtol=0, atol=tolerance * largest), name
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -187,82 +140,3 @@ def test_between_two_lines_of_the_log_no_device_is_asked(name, together):
     told = [place for place in places if "/watching.py" in place]
     assert len(told) == 5
     assert places == told
-
-
-SETTINGS = [
-    'rounds=[{units="mfcc",num_clusters=4,updates=100}]',
-    "encoder.conv_norm=layer",  # GroupNorm would count the padding, which shares change
-    "encoder.embed_dim=16",
-    "encoder.num_heads=[2,2]",
-    "encoder.ffn_dim=[24,24]",
-    "encoder.head_dim=8",
-    "encoder.pos_conv_kernel=6",
-    "encoder.pos_conv_groups=4",
-    "optimizer.eps=1e-3",
-    "batch.seconds=4",
-    "batch.crop_seconds=0.6",
-    "log.log_every=1",
-    "log.checkpoint_every=2",
-]
-
-
-def pretraining(corpus, out, *more):
-    """`compress pretrain` in two processes."""
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    command = ["-m", "compress", "pretrain", "hubert-tiny", "--data", str(corpus)]
-    return start([*TORCHRUN, *command, *settings, "--out", str(out), *more])
-
-
-@pytest.fixture(scope="module")
-def whole(corpus, tmp_path_factory):
-    """A pretraining by two processes, its output and its errors."""
-    out = tmp_path_factory.mktemp("torchrun") / "run"
-    return (out, *finished(pretraining(corpus, out)))
-
-
-def test_the_command_line_under_torchrun_speaks_once_and_leaves_one_run(whole):
-    out, told, errors = whole
-    assert told == f"teacher  {out / 'model'}\n"
-    assert errors.count("round 1 of 1") == errors.count("update 100 of 100") == 1
-    steps = [json.loads(line)["step"] for line in (out / "round1" / "metrics.jsonl").open()]
-    assert steps == list(range(100))
-    assert not (out / "round1" / "state").exists()
-
-
-def test_it_ends_where_one_process_does(whole, corpus, tmp_path):
-    recipe = load_pretraining("hubert-tiny", ROOT / "train" / "recipes", SETTINGS)
-    alone = load_encoder(pretrain(recipe, corpus, tmp_path / "run", resume=False))
-    # Rounding of 100 updates, each of which multiplies what came before.
-    assert_close(alone.state_dict(), load_encoder(whole[0] / "model").state_dict(), 1e-4)
-
-
-def test_one_that_is_killed_takes_the_others_along_and_a_resumed_run_ends_as_if_it_were_not(
-    whole, corpus, tmp_path, assert_same_run
-):
-    out = tmp_path / "run"
-    process = pretraining(corpus, out)
-    state = out / "round1" / "state" / "last.ckpt"
-    while not state.is_file() and process.poll() is None:
-        time.sleep(0.01)
-    kill_second(process)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
-    told = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(told) <= 1  # none where torchrun is faster
-    assert all("--resume goes on" in line for line in told)
-    assert state.is_file()
-    assert not (out / "model").exists()
-    finished(pretraining(corpus, out, "--resume"))
-    for stray in out.rglob(".last.ckpt.*"):  # what a kill in the middle of saving leaves
-        stray.unlink()
-    assert_same_run(whole[0], out)
-
-
-def test_a_fault_that_all_meet_is_told_once(corpus, tmp_path):
-    process = pretraining(corpus, tmp_path / "run", "--set", "batch.seconds=0.6")
-    out, errors = process.communicate(timeout=600)
-    assert process.returncode == 1
-    assert not out
-    told = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1
-    assert "2 processes in 1 passes need 2" in told[0]

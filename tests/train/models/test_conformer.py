@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from export.targets.onnx import trace
 from train.errors import RecipeError
 from train.models.causal_frontend import CausalFrontEnd
 from train.models.conformer import (
@@ -246,22 +243,6 @@ def test_states_of_ten_layers_and_more_are_kept_apart():
         torch.testing.assert_close(
             streamed(encoder, waveform, [1, 4]), streamed(encoder, waveform, [])
         )
-
-
-def test_the_graph_gives_what_torch_gives_on_any_length():
-    body = randomized(lambda: Conformer(dataclasses.replace(TINY["by 4"], num_layers=1)))
-    hop = body.hop_samples
-    example = noise(2, 8 * hop).float()
-    graph = trace(body, example, names=("pcm", "vector"), length="samples")
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    for batch, samples in ((1, 4 * hop), (3, 11 * hop + 77)):
-        waveform = noise(batch, samples, seed=samples).float()
-        (found,) = session.run(None, {"pcm": waveform.numpy()})
-        with torch.inference_mode():
-            wanted = body(waveform).numpy()
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)  # float32 sums
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def tiny() -> Model:
     torch.manual_seed(0)
     head = torch.nn.Linear(4, 3)
     with torch.no_grad():  # silence in silence, and one word or the other in a burst
-        head.weight.mul_(20.0)
+        head.weight.mul_(200.0)
         head.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
     classifier = torch.nn.Sequential(
         torch.nn.Unflatten(1, (1, -1)),

@@ -203,6 +203,6 @@ def test_two_minutes_of_a_clock_that_runs_fast_leave_no_memory_behind(
         digest="",
     )
     model = dataclasses.replace(fake_model, manifest=manifest)
-    with at_most(4):
+    with at_most(6):
         for _ in listen(model, blocks(), sample_rate=44_100):
             pass

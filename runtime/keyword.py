@@ -17,15 +17,15 @@ class Event:
     end_s: float
     """End of that stretch."""
     score: float
-    """Smoothed posterior when the event fired, in [threshold, 1]."""
+    """Smoothed posterior when the event fired, in [its threshold, 1]."""
 
 
 class KeywordDetector:
     """Smoothing, threshold, patience and refractory time over one stream's windows.
 
     An event fires when one keyword, `patience` windows in a row, has the largest smoothed
-    posterior of all keywords and reaches the threshold. After it no keyword fires for
-    `refractory_samples`, and the same one not before it has fallen under the threshold once:
+    posterior of all keywords that reach their thresholds. After it no keyword fires for
+    `refractory_samples`, and the same one not before it has fallen under its threshold once:
     a word held through many windows is still one word.
 
     Args:
@@ -34,7 +34,7 @@ class KeywordDetector:
         streaming: window and hop, to place an event in time; with states, the window is how far
             back the model judges.
         sample_rate: samples per second.
-        threshold: in place of the decision's, in (0, 1].
+        threshold: of every keyword, in place of the decision's, in (0, 1].
 
     Raises:
         BundleFault: a threshold outside (0, 1].
@@ -55,14 +55,17 @@ class KeywordDetector:
         threshold: float | None = None,
     ) -> None:
         self._decision = decision
-        self._threshold = decision.threshold if threshold is None else threshold
-        check_threshold(self._threshold)
         self._streaming = streaming
         self._sample_rate = sample_rate
         self._labels = labels
         # In the labels' order, so that a tie has one answer whatever the decision's order.
         place = {label: index for index, label in enumerate(labels)}
         self._keywords = np.array(sorted(place[word] for word in decision.keywords))
+        if threshold is not None:
+            check_threshold(threshold)
+        self._thresholds = np.array(
+            [threshold or decision.threshold_of(labels[index]) for index in self._keywords]
+        )
         self._recent = np.zeros((decision.smoothing_windows, len(self._keywords)))
         self.reset()
 
@@ -86,10 +89,12 @@ class KeywordDetector:
         self._num_windows += 1
         so_far = min(self._num_windows, len(recent))
         smoothed = np.add.reduce(recent[:so_far], axis=0) / so_far  # (num_keywords,)
-        self._held = {index for index in self._held if smoothed[index] >= self._threshold}
+        reached = smoothed >= self._thresholds
+        self._held = {index for index in self._held if reached[index]}
 
-        top = int(smoothed.argmax())
-        if smoothed[top] < self._threshold:
+        # Posteriors are not negative, so that 0 never wins where one keyword reached.
+        top = int(np.multiply(smoothed, reached).argmax())
+        if not reached[top]:
             self._candidate, self._agreeing_windows = -1, 0
             return None
         self._agreeing_windows = self._agreeing_windows + 1 if top == self._candidate else 1

@@ -23,7 +23,7 @@ from .manifest_rules import (
     within,
 )
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """What this runtime writes; it reads every minor version of the same major one."""
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
@@ -103,6 +103,9 @@ class Decision:
     """The labels that make events; the others (silence, unknown) only compete."""
     threshold: float
     """Least smoothed posterior of an event, in (0, 1]."""
+    thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Keyword to a threshold of its own; `threshold` is that of the others. In manifest.json the
+    key is left out where there are none, as before schema 1.2."""
     smoothing_windows: int = 1
     """Windows whose posteriors are averaged."""
     patience: int = 1
@@ -113,9 +116,22 @@ class Decision:
     def __post_init__(self) -> None:
         check_names("decision.keywords", self.keywords)
         check_threshold(self.threshold)
+        strangers = [word for word in self.thresholds if word not in self.keywords]
+        if strangers:
+            raise BundleFault(
+                f"decision.thresholds {short(strangers)} are not among the keywords "
+                f"{short(list(self.keywords))}"
+            )
+        for word, threshold in self.thresholds.items():
+            check_threshold(threshold, f"decision.thresholds: that of {word!r}")
+        object.__setattr__(self, "thresholds", dict(self.thresholds))  # any mapping, copied
         within("decision.smoothing_windows", self.smoothing_windows, 1, MAX_WINDOWS)
         within("decision.patience", self.patience, 1, MAX_WINDOWS)
         within("decision.refractory_samples", self.refractory_samples, 0, 1 << 40)
+
+    def threshold_of(self, keyword: str) -> float:
+        """Its own threshold, or that of all."""
+        return self.thresholds.get(keyword, self.threshold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,10 +280,10 @@ def check_version(version: str) -> bool:
     return int(match[2]) > minor
 
 
-def check_threshold(threshold: float) -> None:
+def check_threshold(threshold: float, what: str = "threshold") -> None:
     """Raises BundleFault unless the threshold lies in (0, 1]; NaN does not."""
     if not 0.0 < threshold <= 1.0:
-        raise BundleFault(f"threshold must lie in (0, 1], got {short(threshold)}")
+        raise BundleFault(f"{what} must lie in (0, 1], got {short(threshold)}")
 
 
 def _check_files(files: Mapping[str, str]) -> None:
@@ -305,6 +321,8 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
         raw[name] = [dataclasses.asdict(tensor) for tensor in raw[name]]
     if not manifest.states:
         del raw["states"]
+    if not manifest.decision.thresholds:
+        del raw["decision"]["thresholds"]
     for name in ("files", "provenance", "measured"):
         raw[name] = dict(raw[name])
     first = ("schema_version", "name", "task", "sample_rate", "streaming", "inputs", "outputs")

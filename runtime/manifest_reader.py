@@ -71,9 +71,15 @@ class _Reader:
 
     def _decision(self, raw: dict[str, Any]) -> Decision:
         self._only_known(raw, Decision, "decision.")
+        thresholds = (
+            take(raw, "thresholds", "an object", "decision.") if "thresholds" in raw else {}
+        )
+        for word in thresholds:
+            take(thresholds, word, "a number", "decision.thresholds.")
         return Decision(
             keywords=_strings(raw, "keywords", "decision."),
             threshold=take(raw, "threshold", "a number", "decision."),
+            thresholds=thresholds,
             smoothing_windows=take(raw, "smoothing_windows", "an integer", "decision."),
             patience=take(raw, "patience", "an integer", "decision."),
             refractory_samples=take(raw, "refractory_samples", "an integer", "decision."),

@@ -1,5 +1,7 @@
 """Posteriors to events: one event a spoken word."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ def _detect(
     windows: list[tuple[float, ...]],
     *,
     threshold: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
     smoothing_windows: int = 1,
     patience: int = 1,
     refractory_samples: int = 0,
@@ -25,6 +28,7 @@ def _detect(
     decision = Decision(
         keywords=("no", "yes"),
         threshold=0.6,
+        thresholds=thresholds or {},
         smoothing_windows=smoothing_windows,
         patience=patience,
         refractory_samples=refractory_samples,
@@ -85,6 +89,22 @@ def test_a_word_that_outlasts_the_refractory_time_is_still_one() -> None:
 def test_the_threshold_itself_is_enough() -> None:
     assert len(_detect([(0.4, 0.6, 0.0)])) == 1
     assert _detect([(0.4, 0.6, 0.0)], threshold=0.61) == []
+
+
+def test_each_keyword_has_its_own_threshold() -> None:
+    windows = [YES, SILENCE, NO]
+    assert [event.label for event in _detect(windows, thresholds={"yes": 0.81})] == ["no"]
+    assert [event.label for event in _detect(windows, thresholds={"no": 0.71})] == ["yes"]
+    # One given at the call is that of every keyword.
+    assert len(_detect(windows, threshold=0.5, thresholds={"yes": 0.9, "no": 0.9})) == 2
+
+
+def test_a_keyword_under_its_own_threshold_stands_in_no_others_way() -> None:
+    both = (0.1, 0.5, 0.4)
+    (event,) = _detect([both], thresholds={"yes": 0.55, "no": 0.3})
+    assert (event.label, event.score) == ("no", 0.4)
+    (event,) = _detect([both], thresholds={"yes": 0.5, "no": 0.3})
+    assert (event.label, event.score) == ("yes", 0.5)
 
 
 def test_other_labels_never_fire() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,13 @@ def test_a_key_given_twice_is_refused(manifest_raw: dict[str, Any]) -> None:
         (("decision", "threshold"), 0, r"\(0, 1\], got 0"),
         (("decision", "threshold"), 1.5, r"\(0, 1\], got 1.5"),
         (("decision", "threshold"), True, "must be a number"),
+        (("decision", "thresholds"), {"maybe": 0.5}, "not among the keywords"),
+        (("decision", "thresholds"), {"_silence_": 0.5}, "not among the keywords"),
+        (("decision", "thresholds"), {"yes": 0}, r"that of 'yes' must lie in \(0, 1\], got 0"),
+        (("decision", "thresholds"), {"no": 1.01}, r"that of 'no' must lie in \(0, 1\]"),
+        (("decision", "thresholds"), {"no": True}, "decision.thresholds.no must be a number"),
+        (("decision", "thresholds"), {"no": None}, "decision.thresholds.no must be a number"),
+        (("decision", "thresholds"), [0.5], "decision.thresholds must be an object"),
         (("decision", "patience"), 0, "patience"),
         (("decision", "patience"), 5, "must overlap"),
         (("decision", "keywords"), ["maybe"], "not among the labels"),
@@ -220,7 +228,7 @@ def test_states_are_read_back_as_written(steps_raw: dict[str, Any]) -> None:
     assert Manifest.from_json(made.to_json()) == made
     assert made.inputs == (Tensor(name="pcm", shape=(1, 200), dtype="float32"),)
     assert made.outputs == (Tensor(name="posteriors", shape=(1, 3), dtype="float32"),)
-    assert steps_raw["schema_version"] == "1.1"
+    assert steps_raw["schema_version"] == "1.2"
     assert steps_raw["states"] == [
         {"name": "tail", "shape": [1, 3], "dtype": "float32", "initial": 0.0},
         {"name": "leak", "shape": [1, 2], "dtype": "float32", "initial": 0.25},
@@ -230,13 +238,29 @@ def test_states_are_read_back_as_written(steps_raw: dict[str, Any]) -> None:
     assert named == {"posteriors": (1, 3), "tail_next": (1, 3), "leak_next": (1, 2)}
 
 
-def test_a_manifest_of_1_0_reads_as_before(manifest_raw: dict[str, Any]) -> None:
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_manifest_of_an_older_schema_reads_as_before(
+    manifest_raw: dict[str, Any], version: str
+) -> None:
     assert "states" not in manifest_raw
-    raw = manifest_raw | {"schema_version": "1.0"}
+    assert "thresholds" not in manifest_raw["decision"]
+    raw = manifest_raw | {"schema_version": version}
     raw["digest"] = digest_of(raw)
     old = Manifest.from_json(json.dumps(raw))
-    assert old.states == ()
+    assert (old.states, old.decision.thresholds) == ((), {})
     assert Manifest.from_json(old.to_json()) == old
+
+
+def test_thresholds_of_keywords_are_read_back_as_written(
+    make_manifest: Callable[..., Manifest],
+) -> None:
+    given = types.MappingProxyType({"no": 0.25})
+    decision = Decision(keywords=("yes", "no"), threshold=0.5, thresholds=given)
+    made = make_manifest(FILES, decision=decision)
+    assert json.loads(made.to_json())["decision"]["thresholds"] == {"no": 0.25}
+    read = Manifest.from_json(made.to_json())
+    assert read == made
+    assert [read.decision.threshold_of(word) for word in ("yes", "no")] == [0.5, 0.25]
 
 
 def test_several_graphs_are_listed_onnx_first(make_manifest: Callable[..., Manifest]) -> None:

@@ -43,11 +43,12 @@ def sweep(trace: Trace, thresholds: NDArray[np.float64], decision: Decision) -> 
         decision: gives patience and refractory time; its thresholds are not looked at.
     """
     num_choices, num_keywords = thresholds.shape
+    choices = np.arange(num_choices)
     candidate = np.full(num_choices, -1)
     agreeing = np.zeros(num_choices, dtype=np.int64)
     held = np.zeros((num_choices, num_keywords), dtype=bool)
     ready_at = np.zeros(num_choices, dtype=np.int64)
-    fired: list[tuple[NDArray[np.int64], int, int, float]] = []
+    fired: list[tuple[NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float64]]] = []
 
     reaching = np.flatnonzero((trace.scores >= thresholds.min(axis=0)).any(axis=1))
     before = -2
@@ -57,21 +58,24 @@ def sweep(trace: Trace, thresholds: NDArray[np.float64], decision: Decision) -> 
             held[:] = False
         before = number
         scores, end_samples = trace.scores[number], int(trace.end_samples[number])
-        held &= scores >= thresholds
-        top = int(scores.argmax())
-        reached = scores[top] >= thresholds[:, top]
+        reached = scores >= thresholds
+        held &= reached
+        top = np.multiply(scores, reached).argmax(axis=1)
         agreeing = np.where(candidate == top, agreeing + 1, 1)
-        candidate = np.where(reached, top, -1)
-        fires = reached & (agreeing >= decision.patience) & ~held[:, top]
+        any_reached = reached[choices, top]
+        candidate = np.where(any_reached, top, -1)
+        fires = any_reached & (agreeing >= decision.patience) & ~held[choices, top]
         fires &= end_samples >= ready_at
-        if fires.any():
-            held[fires, top] = True
-            ready_at[fires] = end_samples + decision.refractory_samples
-            fired.append((np.flatnonzero(fires), top, end_samples, float(scores[top])))
-    sizes = [len(choices) for choices, *_ in fired]
+        firing = np.flatnonzero(fires)
+        if len(firing):
+            held[firing, top[firing]] = True
+            ready_at[firing] = end_samples + decision.refractory_samples
+            fired.append((firing, top[firing], end_samples, scores[top[firing]]))
+    sizes = [len(firing) for firing, *_ in fired]
+    ends = np.array([end_samples for _, _, end_samples, _ in fired], dtype=np.int64)
     return Events(
-        choice=np.concatenate([np.zeros(0, np.int64), *(choices for choices, *_ in fired)]),
-        keyword=np.repeat(np.array([top for _, top, _, _ in fired], dtype=np.int64), sizes),
-        fired_samples=np.repeat(np.array([end for _, _, end, _ in fired], dtype=np.int64), sizes),
-        score=np.repeat(np.array([score for *_, score in fired], dtype=np.float64), sizes),
+        choice=np.concatenate([np.zeros(0, np.int64), *(firing for firing, *_ in fired)]),
+        keyword=np.concatenate([np.zeros(0, np.int64), *(top for _, top, _, _ in fired)]),
+        fired_samples=np.repeat(ends, sizes),
+        score=np.concatenate([np.zeros(0), *(scores for *_, scores in fired)]),
     )

@@ -1,5 +1,7 @@
 """The law of the curve: at every threshold, the events of one pass are the runtime's own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,6 +57,27 @@ def test_one_pass_gives_the_runtimes_events_at_every_threshold(
         lag = (model.manifest.decision.patience - 1) * HOP_SAMPLES
         ends_s = [(fired - lag) / 16000 for fired in events.fired_samples[found]]
         assert ends_s[: len(pushed)] == [event.end_s for event in pushed]
+
+
+@given(
+    model=decisions,
+    seed=st.integers(0, 9999),
+    own=st.lists(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3), min_size=1, max_size=4),
+)
+def test_the_same_holds_where_each_keyword_has_a_threshold_of_its_own(model, seed, own):
+    waveform = say(random_posteriors(seed, 40))
+    decision, words = model.manifest.decision, keywords_of(model)
+    events = sweep(trace(model, waveform), np.array(own), decision)
+    for choice, thresholds in enumerate(own):
+        mine = dataclasses.replace(decision, thresholds=dict(zip(words, thresholds, strict=True)))
+        manifest = dataclasses.replace(model.manifest, decision=mine)
+        stream = dataclasses.replace(model, manifest=manifest).stream()
+        expected = [(event.label, event.score) for event in stream.push(waveform)]
+        expected += [(event.label, event.score) for event in stream.flush()]
+        found = events.choice == choice
+        scores = [min(score, 1.0) for score in events.score[found]]
+        labels = [words[keyword] for keyword in events.keyword[found]]
+        assert list(zip(labels, scores, strict=True)) == expected
 
 
 @given(model=decisions, seed=st.integers(0, 9999))

@@ -15,35 +15,35 @@ from .sweep import sweep
 from .trace import Trace
 
 _GRID_LOGITS = np.linspace(-3.0, 12.0, 46)
-"""Between the alarms' own scores a curve is looked at here, from 0.05 to 0.999994."""
 
 
-def thresholds_of_interest(
-    traces: Sequence[Trace], *, per_keyword: int, least: float = 0.0
-) -> NDArray[np.float64]:
-    """Thresholds at which a curve is worth its events: between the alarms that come up first.
+def even_thresholds() -> NDArray[np.float64]:
+    """Thresholds at even distances in logits, from 0.05 to 0.999994, and 1: ascending."""
+    return np.concatenate([1.0 / (1.0 + np.exp(-_GRID_LOGITS)), np.ones(1)])
 
-    A keyword's false alarms vanish one by one as a threshold passes the peaks of its score, so one
-    threshold lies between each two neighbouring peaks, and one above the highest; further ones are
-    spread evenly in logits.
+
+def between_peaks(traces: Sequence[Trace], keyword: int, *, num_peaks: int) -> NDArray[np.float64]:
+    """Thresholds that tell a keyword's strongest false alarms from one another.
+
+    Its alarms vanish one by one as the threshold passes the peaks of its score. In the middle
+    between two of them, and between the highest and 1, a last bit that another machine computes
+    otherwise changes nothing.
 
     Args:
         traces: of audio without keywords.
-        per_keyword: highest peaks of each keyword to look between.
-        least: lowest threshold to give.
+        keyword: its column.
+        num_peaks: highest peaks to look above.
 
     Returns:
-        (thresholds,) ascending and distinct, in (0, 1].
+        (thresholds,) ascending, in (0, 1]; without any peak, 1 alone.
     """
-    found = [1.0 / (1.0 + np.exp(-_GRID_LOGITS)), np.ones(1)]
-    num_keywords = traces[0].scores.shape[1] if traces else 0
-    for keyword in range(num_keywords):
-        peaks = np.concatenate([_peaks(trace.scores, keyword) for trace in traces])
-        highest = np.unique(peaks)[::-1][: per_keyword + 1]
-        above = np.concatenate([np.ones(1), highest])
-        found.append((above[:-1] + above[1:]) / 2.0)
-    thresholds = np.unique(np.concatenate([*found, [least] if least > 0.0 else []]))
-    return thresholds[(thresholds >= least) & (thresholds > 0.0)]
+    peaks = [_peaks(trace.scores, keyword) for trace in traces]
+    highest = np.unique(np.concatenate([np.zeros(0), *peaks]))[::-1][:num_peaks]
+    above = np.concatenate([np.ones(1), highest])
+    thresholds: NDArray[np.float64] = np.unique(
+        np.concatenate([np.ones(1), (above[:-1] + above[1:]) / 2.0])
+    )
+    return thresholds
 
 
 def _peaks(scores: NDArray[np.float64], keyword: int) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.forms import form_of
+from runtime.manifest import Manifest
 from runtime.stream import Model
 from runtime.waveform import as_waveform
 
@@ -23,10 +24,9 @@ class Trace:
     """Received by the stream, its flush left out."""
 
 
-def keywords_of(model: Model) -> tuple[str, ...]:
+def keywords_of(manifest: Manifest) -> tuple[str, ...]:
     """The bundle's keywords in its labels' order, which is the one of a trace's columns."""
-    words = set(model.manifest.decision.keywords)
-    return tuple(label for label in model.labels if label in words)
+    return tuple(label for label in manifest.labels if label in manifest.decision.keywords)
 
 
 def trace(model: Model, waveform: NDArray[np.float32]) -> Trace:
@@ -45,7 +45,7 @@ def trace(model: Model, waveform: NDArray[np.float32]) -> Trace:
     silence = np.zeros(streaming.window_samples - 1, dtype=np.float32)
     heard = np.concatenate([as_waveform(waveform), silence]) if len(waveform) else silence[:0]
     num_answers = len(heard) // hop_samples
-    columns = [model.labels.index(word) for word in keywords_of(model)]
+    columns = [model.labels.index(word) for word in keywords_of(model.manifest)]
     posteriors = np.empty((num_answers, len(columns)))
     memory = form_of(streaming).start(model)
     for number in range(num_answers):

@@ -1,14 +1,14 @@
 """Curves: which threshold a rate asks for, what is counted, and closed forms."""
 
 import numpy as np
-import pytest
 from tiny_spotter import HOP_SAMPLES, say, spotter
 
 from compress.detection.det import (
     alarms_allowed,
+    between_peaks,
     choice_within,
     count_hits,
-    thresholds_of_interest,
+    even_thresholds,
 )
 from compress.detection.matching import Word
 from compress.detection.trace import trace
@@ -40,13 +40,16 @@ def test_a_rate_is_resolved_where_one_alarm_is_to_be_expected():
 
 
 def test_thresholds_lie_between_peaks_and_above_the_highest():
-    heard = trace(spotter(), say(posteriors(yes=[0.5, 0.75, 0.25])))
-    chosen = thresholds_of_interest([heard], per_keyword=2)
-    for between in (0.375, 0.625, 0.875):
-        assert between in chosen
-    assert chosen[-1] == 1.0
-    assert (np.diff(chosen) > 0).all()
-    assert thresholds_of_interest([heard], per_keyword=2, least=0.6)[0] == 0.6
+    heard = trace(spotter(), say(posteriors(yes=[0.5, 0.75, 0.25], no=[0.9])))
+    assert between_peaks([heard], 1, num_peaks=2).tolist() == [0.625, 0.875, 1.0]
+    assert between_peaks([heard, heard], 1, num_peaks=9).tolist() == [0.375, 0.625, 0.875, 1.0]
+    assert between_peaks([heard], 2, num_peaks=2).tolist() == [1.0]
+    assert between_peaks([], 0, num_peaks=2).tolist() == [1.0]
+
+
+def test_even_thresholds_ascend_to_one():
+    assert (np.diff(even_thresholds()) > 0).all()
+    assert even_thresholds()[-1] == 1.0
 
 
 def test_misses_extras_and_lags_are_those_of_the_words():
@@ -60,11 +63,3 @@ def test_misses_extras_and_lags_are_those_of_the_words():
     assert hits.extras.tolist() == [[0, 0, 0], [0, 0, 1]]
     assert [lags.tolist() for lags in hits.lags_samples] == [[-1], [1, 1], []]
     assert HOP_SAMPLES == 5
-
-
-@pytest.mark.parametrize("per_keyword", [0, 3])
-def test_silence_has_thresholds_too(per_keyword):
-    heard = trace(spotter(), np.zeros(50, dtype=np.float32))
-    chosen = thresholds_of_interest([heard], per_keyword=per_keyword)
-    assert chosen[-1] == 1.0
-    assert chosen[0] > 0.0

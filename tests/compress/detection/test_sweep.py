@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_spotter import HOP_SAMPLES, KEYWORDS, LABELS, say, spotter
 
-from compress.detection.det import count_alarms, thresholds_of_interest
+from compress.detection.det import between_peaks, count_alarms
 from compress.detection.sweep import sweep
 from compress.detection.trace import keywords_of, trace
 
@@ -42,10 +42,10 @@ def test_one_pass_gives_the_runtimes_events_at_every_threshold(
 ):
     waveform = say(random_posteriors(seed, num_answers))
     heard = trace(model, waveform)
-    of_interest = thresholds_of_interest([heard], per_keyword=3)
-    chosen = np.concatenate([of_interest, thresholds])
+    of_interest = [between_peaks([heard], keyword, num_peaks=4) for keyword in range(3)]
+    chosen = np.concatenate([*of_interest, thresholds])
     events = sweep(heard, np.repeat(chosen[:, None], 3, axis=1), model.manifest.decision)
-    words = keywords_of(model)
+    words = keywords_of(model.manifest)
     for choice, threshold in enumerate(chosen):
         stream = model.stream(threshold=float(threshold))
         pushed = stream.push(waveform)
@@ -66,7 +66,7 @@ def test_one_pass_gives_the_runtimes_events_at_every_threshold(
 )
 def test_the_same_holds_where_each_keyword_has_a_threshold_of_its_own(model, seed, own):
     waveform = say(random_posteriors(seed, 40))
-    decision, words = model.manifest.decision, keywords_of(model)
+    decision, words = model.manifest.decision, keywords_of(model.manifest)
     events = sweep(trace(model, waveform), np.array(own), decision)
     for choice, thresholds in enumerate(own):
         mine = dataclasses.replace(decision, thresholds=dict(zip(words, thresholds, strict=True)))
@@ -93,7 +93,7 @@ def test_alarms_are_counted_per_keyword_and_threshold(model, seed):
             labels += stream.push(say(random_posteriors(seed + part, 40)))
             labels += stream.flush()
         counts = {word: sum(event.label == word for event in labels) for word in KEYWORDS}
-        assert dict(zip(keywords_of(model), alarms.counts[choice], strict=True)) == counts
+        assert dict(zip(keywords_of(model.manifest), alarms.counts[choice], strict=True)) == counts
 
 
 def test_nothing_is_heard_in_no_samples():

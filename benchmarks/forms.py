@@ -117,7 +117,7 @@ class Timed:
             files={f"model.{suffix}": digest, GOLDEN_FILE: digest},
         )
         self._engine = target.Engine(graph, threads=1)
-        self._stream = Model(manifest, self._engine).stream()
+        self._stream = Model(manifest, self._engine).stream(gate=False)
         pcm = probe(HOP_SAMPLES if form == STEP else window, batch=1, seed=0)
         zeros = {state.name: np.zeros(state.shape, np.float32) for state in exported.states}
         self._feeds = {"pcm": pcm, **zeros}

@@ -1,5 +1,6 @@
 """Turn the posteriors of successive windows into keyword events, one for each spoken word."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,12 @@ class KeywordDetector:
     posterior of all keywords that reach their thresholds. After it no keyword fires for
     `refractory_samples`, and the same one not before it has fallen under its threshold once:
     a word held through many windows is still one word.
+
+    A keyword may lie within a longer one, from a word's beginning on: "computer" in "hey computer",
+    "on" in "on the lights", "seven" in "seventeen". Where both reach their thresholds in one window
+    the longer wins, and the refractory time after the longer holds for the shorter. Where the
+    shorter was told first, the longer is told as well, within the refractory time too: waiting
+    would make every "on" late, and dropping it would make "on the lights" unheard.
 
     Args:
         decision: the manifest's, made at export.
@@ -61,6 +68,7 @@ class KeywordDetector:
         # In the labels' order, so that a tie has one answer whatever the decision's order.
         place = {label: index for index, label in enumerate(labels)}
         self._keywords = np.array(sorted(place[word] for word in decision.keywords))
+        self._spoken = [_spoken(labels[index]) for index in self._keywords]
         if threshold is not None:
             check_threshold(threshold)
         self._thresholds = np.array(
@@ -71,11 +79,29 @@ class KeywordDetector:
 
     def reset(self) -> None:
         """Forget all windows, as before the stream's first sample."""
+        self._ready_at_samples = 0
+        self._last = -1
+        self._held: set[int] = set()
+        self._begin(undecided_windows=0)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no keyword reached its threshold in the last window."""
+        return self._candidate < 0
+
+    def skip(self) -> None:
+        """Windows are left out from here on; to be called at rest.
+
+        The next event rests on windows after the gap alone, on as many as ever: the first
+        `smoothing_windows` - 1 of them decide nothing. The refractory time runs on.
+        """
+        self._begin(undecided_windows=len(self._recent) - 1)
+
+    def _begin(self, undecided_windows: int) -> None:
+        self._undecided_windows = undecided_windows
         self._num_windows = 0
         self._candidate = -1
         self._agreeing_windows = 0
-        self._ready_at_samples = 0
-        self._held: set[int] = set()
 
     def update(self, posteriors: np.ndarray, end_samples: int) -> Event | None:
         """Take the next window and say whether it completes an event.
@@ -87,27 +113,44 @@ class KeywordDetector:
         recent = self._recent  # a ring: the oldest row is written over
         recent[self._num_windows % len(recent)] = posteriors[self._keywords]
         self._num_windows += 1
+        if self._undecided_windows:
+            self._undecided_windows -= 1
+            return None
         so_far = min(self._num_windows, len(recent))
         smoothed = np.add.reduce(recent[:so_far], axis=0) / so_far  # (num_keywords,)
         reached = smoothed >= self._thresholds
-        self._held = {index for index in self._held if reached[index]}
-
-        # Posteriors are not negative, so that 0 never wins where one keyword reached.
-        top = int(np.multiply(smoothed, reached).argmax())
-        if not reached[top]:
+        if not reached.any():
+            self._held.clear()
             self._candidate, self._agreeing_windows = -1, 0
             return None
+        self._held = {index for index in self._held if reached[index]}
+        top = self._strongest(smoothed, reached)
         self._agreeing_windows = self._agreeing_windows + 1 if top == self._candidate else 1
         self._candidate = top
         if (
             self._agreeing_windows < self._decision.patience
             or top in self._held
-            or end_samples < self._ready_at_samples
+            or (end_samples < self._ready_at_samples and not self._holds(top, self._last))
         ):
             return None
         self._held.add(top)
+        self._last = top
         self._ready_at_samples = end_samples + self._decision.refractory_samples
         return self._event(top, end_samples, float(smoothed[top]))
+
+    def _strongest(self, smoothed: np.ndarray, reached: np.ndarray) -> int:
+        """The largest of those that reached, or the longest of them that it lies within."""
+        # Posteriors are not negative, so that 0 never wins where one keyword reached.
+        top = int(np.multiply(smoothed, reached).argmax())
+        if np.count_nonzero(reached) == 1:
+            return top
+        longer = [int(index) for index in np.flatnonzero(reached) if self._holds(index, top)]
+        return max(longer, key=lambda index: len(self._spoken[index]), default=top)
+
+    def _holds(self, longer: int, shorter: int) -> bool:
+        """Whether one keyword lies within another, and is not all of it."""
+        longer_text, shorter_text = self._spoken[longer], self._spoken[shorter]
+        return len(longer_text) > len(shorter_text) and shorter_text in longer_text
 
     def _event(self, keyword: int, end_samples: int, score: float) -> Event:
         """The stretch common to the last `patience` windows: last one's start, first one's end."""
@@ -119,3 +162,8 @@ class KeywordDetector:
             end_s=(end_samples - lag_samples) / self._sample_rate,
             score=min(score, 1.0),
         )
+
+
+def _spoken(label: str) -> str:
+    """A label as words, each after a space, so that one is found in another where a word begins."""
+    return "".join(f" {word}" for word in re.split(r"[\s_-]+", label.casefold()) if word)

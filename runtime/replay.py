@@ -61,7 +61,7 @@ def streamed(model: Model, waveform: np.ndarray, blocks: Sequence[int]) -> np.nd
         BundleFault: the model fails.
     """
     recorder = _Recorder(model)
-    stream = dataclasses.replace(model, engine=recorder).stream()
+    stream = dataclasses.replace(model, engine=recorder).stream(gate=False)
     start = 0
     for num_samples in blocks:
         stream.push(waveform[start : start + num_samples])

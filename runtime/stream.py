@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from .bundle import Bundle, Manifest, Tensor, read_bundle
 from .faults import AudioFault, BundleFault, EngineMissing, short
 from .forms import form_of
+from .gate import SpeechGate, context_hops, pre_roll_hops
 from .keyword import Event, KeywordDetector
 from .waveform import as_waveform, describe
 
@@ -50,16 +52,17 @@ class Model:
         """What the posteriors' columns mean."""
         return self.manifest.labels
 
-    def stream(self, *, threshold: float | None = None) -> "Stream":
+    def stream(self, *, threshold: float | None = None, gate: bool = True) -> "Stream":
         """A new stream at 0 seconds.
 
         Args:
             threshold: in place of the manifest's, in (0, 1].
+            gate: leave the model out of stretches without speech; see gate.py.
 
         Raises:
             BundleFault: a threshold outside (0, 1].
         """
-        return Stream(self, threshold=threshold)
+        return Stream(self, threshold=threshold, gate=gate)
 
     def posteriors(self, window: np.ndarray) -> np.ndarray:
         """What the model says about one window.
@@ -101,9 +104,13 @@ class Stream:
     The stream begins in silence, and the model answers after every `hop_samples` received samples,
     so that early words are seen too. When it answers depends on the number of samples alone: any
     chunking gives the same events. How it answers is the form's: see forms/.
+
+    Hops in which the gate hears no speech are kept, not answered. Once there may be speech again
+    they are made up for, as though they had been answered; where there were more than are kept, the
+    model starts anew on the last of them, enough for its answers to be the same from there on.
     """
 
-    def __init__(self, model: Model, *, threshold: float | None = None) -> None:
+    def __init__(self, model: Model, *, threshold: float | None = None, gate: bool = True) -> None:
         self._model = model
         manifest = model.manifest
         self._detector = KeywordDetector(
@@ -115,12 +122,19 @@ class Stream:
         )
         self._memory = form_of(manifest.streaming).start(model)
         self._hop = np.zeros(manifest.streaming.hop_samples, dtype=np.float32)
+        self._gate = SpeechGate.of(manifest) if gate else None
+        kept_hops = context_hops(manifest) + pre_roll_hops(manifest) if self._gate else 0
+        self._unanswered: deque[np.ndarray] = deque(maxlen=kept_hops)
         self.reset()
 
     def reset(self) -> None:
         """Back to silence at 0 seconds, as a new stream."""
         self._detector.reset()
         self._memory.reset()
+        if self._gate is not None:
+            self._gate.reset()
+        self._unanswered.clear()
+        self._forgot = False
         self._received_samples = 0
         self._within_block = False
 
@@ -153,9 +167,10 @@ class Stream:
             taken += num_samples
             self._received_samples += num_samples
             if filled + num_samples == hop_samples:
-                event = self._evaluate()
-                if event is not None:
-                    events.append(event)
+                if self._gate is None or self._gate.hears(self._hop, self._detector.at_rest):
+                    events += self._evaluate()
+                else:
+                    self._keep()
         self._within_block = False
         return events
 
@@ -178,9 +193,31 @@ class Stream:
         end_s = received_samples / self._model.sample_rate
         return [dataclasses.replace(event, end_s=min(event.end_s, end_s)) for event in events]
 
-    def _evaluate(self) -> Event | None:
-        posteriors = self._memory.answer(self._hop)
-        return self._detector.update(posteriors, self._received_samples)
+    def _keep(self) -> None:
+        self._forgot = self._forgot or len(self._unanswered) == self._unanswered.maxlen
+        self._unanswered.append(self._hop.copy())
+
+    def _evaluate(self) -> list[Event]:
+        """The events of the hops that were kept, and of this one."""
+        hops = [*self._unanswered, self._hop]
+        first_end = self._received_samples - (len(hops) - 1) * len(self._hop)
+        ends = range(first_end, self._received_samples + 1, len(self._hop))
+        warming_hops = 0
+        if self._forgot:
+            self._memory.reset()
+            self._detector.skip()
+            warming_hops = context_hops(self._model.manifest)
+        events = []
+        for number, (hop, end_samples) in enumerate(zip(hops, ends, strict=True)):
+            if number < warming_hops:
+                self._memory.warm(hop)
+                continue
+            event = self._detector.update(self._memory.answer(hop), end_samples)
+            if event is not None:
+                events.append(event)
+        self._unanswered.clear()
+        self._forgot = False
+        return events
 
 
 def load(path: str | Path, *, threads: int = 1) -> Model:

@@ -36,6 +36,9 @@ class Memory(Protocol):
                 then before a `reset`.
         """
 
+    def warm(self, hop: np.ndarray) -> None:
+        """Take the next hop where nobody wants the answer; it may cost less, and fails as that."""
+
     def reset(self) -> None:
         """Forget every hop."""
 

@@ -64,6 +64,10 @@ class States:
         row: np.ndarray = self._posteriors[0]
         return row
 
+    def warm(self, hop: np.ndarray) -> None:
+        """States come of running the graph alone."""
+        self.answer(hop)
+
     def reset(self) -> None:
         """Back to the initial values."""
         for array, initial in zip(self._now.arrays.values(), self._initial, strict=True):

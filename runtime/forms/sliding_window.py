@@ -25,13 +25,17 @@ class Window:
 
     def answer(self, hop: np.ndarray) -> np.ndarray:
         """The model's to the window that ends with this hop."""
-        kept_samples = len(self._samples) - len(hop)
-        self._samples[:kept_samples] = self._samples[len(hop) :]
-        self._samples[kept_samples:] = hop
+        self.warm(hop)
         posteriors = self._model.engine.run(self._feeds)[self._posteriors]
         self._model.check(self._posteriors, posteriors, self._shape)
         row: np.ndarray = posteriors[0]
         return row
+
+    def warm(self, hop: np.ndarray) -> None:
+        """The window moves on; nothing is run."""
+        kept_samples = len(self._samples) - len(hop)
+        self._samples[:kept_samples] = self._samples[len(hop) :]
+        self._samples[kept_samples:] = hop
 
     def reset(self) -> None:
         """Back to silence."""

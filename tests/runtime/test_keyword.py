@@ -1,10 +1,11 @@
 """Posteriors to events: one event a spoken word."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.bundle import Decision, Streaming
@@ -105,6 +106,130 @@ def test_a_keyword_under_its_own_threshold_stands_in_no_others_way() -> None:
     assert (event.label, event.score) == ("no", 0.4)
     (event,) = _detect([both], thresholds={"yes": 0.5, "no": 0.3})
     assert (event.label, event.score) == ("yes", 0.5)
+
+
+def _detect_any(
+    windows: list[dict[str, float]],
+    keywords: tuple[str, ...],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    patience: int = 1,
+    smoothing_windows: int = 1,
+    refractory_samples: int = 500,
+) -> list[tuple[str, int, float]]:
+    """Label, sample of decision and score, of windows with posteriors for some keywords."""
+    decision = Decision(
+        keywords=keywords,
+        threshold=0.4,
+        thresholds=thresholds or {},
+        patience=patience,
+        smoothing_windows=smoothing_windows,
+        refractory_samples=refractory_samples,
+    )
+    streaming = Streaming(window_samples=400, hop_samples=HOP_SAMPLES)
+    detector = KeywordDetector(decision, keywords, streaming, 1000)
+    found = []
+    for number, window in enumerate(windows, start=1):
+        posteriors = np.array([window.get(word, 0.0) for word in keywords])
+        event = detector.update(posteriors, number * HOP_SAMPLES)
+        if event is not None:
+            found.append((event.label, number * HOP_SAMPLES, event.score))
+    return found
+
+
+@pytest.mark.parametrize(
+    "shorter, longer",
+    [
+        ("on", "on the lights"),
+        ("computer", "hey computer"),
+        ("the", "on the lights"),
+        ("seven", "Seventeen"),
+        ("hey_computer", "hey computer stop"),
+    ],
+)
+def test_a_longer_keyword_is_told_after_its_part_and_the_part_not_after_it(
+    shorter: str, longer: str
+) -> None:
+    words = (shorter, longer)
+    silence: dict[str, float] = {}
+    found = _detect_any([{shorter: 0.9}, silence, {longer: 0.9}, silence, {shorter: 0.9}], words)
+    assert [(label, at) for label, at, _ in found] == [(shorter, 100), (longer, 300)]
+    found = _detect_any([{longer: 0.9}, silence, {shorter: 0.9}], words)
+    assert [label for label, _, _ in found] == [longer]
+    # In one window the longer wins, though it is the less likely of the two.
+    found = _detect_any([{shorter: 0.5, longer: 0.45}], words)
+    assert found == [(longer, 100, 0.45)]
+    # And not where it stays under its own threshold.
+    found = _detect_any([{shorter: 0.5, longer: 0.45}], words, thresholds={longer: 0.46})
+    assert found == [(shorter, 100, 0.5)]
+
+
+@pytest.mark.parametrize("other", ["monday", "Only", "o", "yes", "ON"])
+def test_what_does_not_hold_a_keyword_waits_for_the_refractory_time(other: str) -> None:
+    first = "on" if other != "Only" else "lyon"
+    silence: dict[str, float] = {}
+    windows = [{first: 0.9}, silence, {other: 0.9}, silence, silence, silence, {other: 0.9}]
+    found = _detect_any(windows, (first, other))
+    assert [(label, at) for label, at, _ in found] == [(first, 100), (other, 700)]
+
+
+NESTED = ("on", "on the", "on the lights", "lights", "stop", "ON")
+
+
+@settings(deadline=None)
+@given(
+    scores=st.lists(
+        st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]), min_size=6, max_size=6), max_size=20
+    ),
+    thresholds=st.dictionaries(st.sampled_from(NESTED), st.sampled_from([0.2, 0.5, 0.6, 1.0])),
+    smoothing_windows=st.integers(1, 4),
+    patience=st.integers(1, 3),
+    refractory_samples=st.integers(0, 1000),
+)
+def test_no_keyword_is_told_twice_within_its_refractory_time_or_under_its_threshold(
+    scores: list[list[float]],
+    thresholds: dict[str, float],
+    smoothing_windows: int,
+    patience: int,
+    refractory_samples: int,
+) -> None:
+    found = _detect_any(
+        [dict(zip(NESTED, row, strict=True)) for row in scores],
+        NESTED,
+        thresholds=thresholds,
+        smoothing_windows=smoothing_windows,
+        patience=patience,
+        refractory_samples=refractory_samples,
+    )
+    for word in NESTED:
+        ends = [at for label, at, _ in found if label == word]
+        assert all(gap >= max(refractory_samples, 1) for gap in np.diff(ends))
+    for label, _, score in found:
+        assert score >= thresholds.get(label, 0.4)
+    for (first, at, _), (second, later, _) in itertools.pairwise(found):
+        if later < at + refractory_samples:
+            assert first.casefold() in second
+            assert len(second) > len(first)
+
+
+def test_a_thousand_keywords_are_told_apart() -> None:
+    words = tuple(f"word {number}" for number in range(1000))
+    windows = [{words[number]: 0.9} for number in (7, 70, 700, 7)]
+    found = _detect_any(windows, words, refractory_samples=0)
+    assert [label for label, _, _ in found] == ["word 7", "word 70", "word 700", "word 7"]
+
+
+def test_after_left_out_windows_an_event_rests_on_as_many_as_ever() -> None:
+    decision = Decision(keywords=("yes",), threshold=0.6, smoothing_windows=3, patience=2)
+    streaming = Streaming(window_samples=400, hop_samples=100)
+    detector = KeywordDetector(decision, LABELS, streaming, 1000)
+    assert detector.update(np.array(SILENCE), 100) is None
+    assert detector.at_rest
+    detector.skip()
+    found = [detector.update(np.array(YES), end) for end in range(5000, 5500, 100)]
+    # Windows 1 and 2 fill the mean, 3 and 4 agree.
+    assert [event is not None for event in found] == [False, False, False, True, False]
+    assert not detector.at_rest
 
 
 def test_other_labels_never_fire() -> None:

@@ -157,8 +157,7 @@ def choice_within(counts: NDArray[np.int64], allowed: int) -> int | None:
     return int(exceeding[-1]) + 1 if len(exceeding) else 0
 
 
-def alarms_allowed(rate_per_hour: float, hours: float) -> int | None:
-    """Alarms that a rate allows in some hours; None where not even one is to be expected."""
+def alarms_allowed(rate_per_hour: float, hours: float) -> int:
+    """Whole alarms that a rate makes in some hours; below 1 the hours say nothing of the rate."""
     # A hair more, so that 0.1 an hour in 30 hours is 3 whatever the last bit says.
-    expected = int(rate_per_hour * hours * (1.0 + 1e-9))
-    return expected if expected >= 1 else None
+    return int(rate_per_hour * hours * (1.0 + 1e-9))

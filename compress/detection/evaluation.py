@@ -165,7 +165,7 @@ def _about(
             f"no babble: it takes speech of {NUM_TALKERS} others in --negatives, 2 s of each"
         )
     for rate in plan.rates_per_hour:
-        if alarms_allowed(rate, hours) is None:
+        if alarms_allowed(rate, hours) < 1:
             notes.append(
                 f"{rate:g} per hour takes {1.0 / rate:g} h or more, and {hours:.2f} h were heard"
             )

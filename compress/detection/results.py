@@ -112,7 +112,7 @@ class Evaluation:
         """The lowest common threshold that keeps a rate; None where the hours are too few to
         expect one alarm at it, or no threshold keeps it."""
         allowed = alarms_allowed(rate_per_hour, self.alarms.hours)
-        return None if allowed is None else choice_within(self._alarm_counts(keyword)[:-1], allowed)
+        return None if allowed < 1 else choice_within(self._alarm_counts(keyword)[:-1], allowed)
 
     def curve(self, condition: str, keyword: int | None = None) -> list[tuple[float, float, float]]:
         """Threshold, false alarms per hour and miss ratio of every common threshold, ascending."""

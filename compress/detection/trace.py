@@ -15,11 +15,13 @@ from runtime.waveform import as_waveform
 class Trace:
     """Smoothed posteriors of one stream, from its first sample to the end of its flush."""
 
+    keywords: tuple[str, ...]
+    """What the scores' columns mean."""
     end_samples: NDArray[np.int64]
     """(answers,): samples of the stream when each was given; silence of the flush counts on."""
     scores: NDArray[np.float64]
-    """(answers, keywords): what the runtime's detector compares with thresholds; keywords stand in
-    the order of `keywords_of`."""
+    """(answers, keywords): what the runtime's detector compares with thresholds; of each
+    keyword."""
     num_samples: int
     """Received by the stream, its flush left out."""
 
@@ -31,6 +33,9 @@ def keywords_of(manifest: Manifest) -> tuple[str, ...]:
 
 def trace(model: Model, waveform: NDArray[np.float32]) -> Trace:
     """Run a stream over a recording and flush it, without deciding anything.
+
+    The model answers every hop: the gate of a stream leaves out what holds no speech, and how long
+    it stays open depends on thresholds.
 
     Args:
         model: as `runtime.load` gives it; no other thread may run it meanwhile.
@@ -45,13 +50,15 @@ def trace(model: Model, waveform: NDArray[np.float32]) -> Trace:
     silence = np.zeros(streaming.window_samples - 1, dtype=np.float32)
     heard = np.concatenate([as_waveform(waveform), silence]) if len(waveform) else silence[:0]
     num_answers = len(heard) // hop_samples
-    columns = [model.labels.index(word) for word in keywords_of(model.manifest)]
+    keywords = keywords_of(model.manifest)
+    columns = [model.labels.index(word) for word in keywords]
     posteriors = np.empty((num_answers, len(columns)))
     memory = form_of(streaming).start(model)
     for number in range(num_answers):
         hop = heard[number * hop_samples : (number + 1) * hop_samples]
         posteriors[number] = memory.answer(hop)[columns]
     return Trace(
+        keywords=keywords,
         end_samples=np.arange(1, num_answers + 1, dtype=np.int64) * hop_samples,
         scores=_smoothed(posteriors, decision.smoothing_windows),
         num_samples=len(waveform),

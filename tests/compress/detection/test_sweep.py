@@ -47,7 +47,7 @@ def test_one_pass_gives_the_runtimes_events_at_every_threshold(
     events = sweep(heard, np.repeat(chosen[:, None], 3, axis=1), model.manifest.decision)
     words = keywords_of(model.manifest)
     for choice, threshold in enumerate(chosen):
-        stream = model.stream(threshold=float(threshold))
+        stream = model.stream(threshold=float(threshold), gate=False)
         pushed = stream.push(waveform)
         expected = [*pushed, *stream.flush()]
         found = events.choice == choice
@@ -71,7 +71,7 @@ def test_the_same_holds_where_each_keyword_has_a_threshold_of_its_own(model, see
     for choice, thresholds in enumerate(own):
         mine = dataclasses.replace(decision, thresholds=dict(zip(words, thresholds, strict=True)))
         manifest = dataclasses.replace(model.manifest, decision=mine)
-        stream = dataclasses.replace(model, manifest=manifest).stream()
+        stream = dataclasses.replace(model, manifest=manifest).stream(gate=False)
         expected = [(event.label, event.score) for event in stream.push(waveform)]
         expected += [(event.label, event.score) for event in stream.flush()]
         found = events.choice == choice
@@ -89,7 +89,7 @@ def test_alarms_are_counted_per_keyword_and_threshold(model, seed):
     for choice, threshold in enumerate((0.2, 0.9)):
         labels = []
         for part in range(2):
-            stream = model.stream(threshold=threshold)
+            stream = model.stream(threshold=threshold, gate=False)
             labels += stream.push(say(random_posteriors(seed + part, 40)))
             labels += stream.flush()
         counts = {word: sum(event.label == word for event in labels) for word in KEYWORDS}

@@ -8,9 +8,9 @@ from runtime.manifest import GOLDEN_FILE, Decision, Manifest, Streaming, Tensor
 from runtime.stream import Model
 
 HOP_SAMPLES = 5
-LABELS = ("_silence_", "no", "yes", "stop")
-KEYWORDS = ("stop", "no", "yes")
-"""Not in the labels' order, as a manifest may have them."""
+LABELS = ("_silence_", "no", "yes", "yes sir")
+KEYWORDS = ("yes sir", "no", "yes")
+"""Not in the labels' order, as a manifest may have them; one lies within another."""
 
 
 class Spoken:

@@ -127,6 +127,8 @@ def at_rate(
 
 def _in_quiet(clip: Waveform, lead: int, tail: int, rng: np.random.Generator) -> Waveform:
     """The clip between stretches of its own noise floor."""
+    from scipy.fft import next_fast_len
+
     num_frames = len(clip) // _FADE_SAMPLES
     level = 0.0
     if num_frames:
@@ -136,7 +138,9 @@ def _in_quiet(clip: Waveform, lead: int, tail: int, rng: np.random.Generator) ->
     # It gives way to the clip, whose floor it continues.
     share = np.ones(total, dtype=np.float32)
     share[lead : lead + len(clip)] = 1.0 - _faded(np.ones(len(clip), dtype=np.float32))
-    piece = coloured_noise(total, _PINK, rng) * np.float32(level) * share
+    # At a length that has small factors: others take the transform several times as long.
+    floor = coloured_noise(next_fast_len(total), _PINK, rng)[:total]
+    piece = floor * np.float32(level) * share
     piece[lead : lead + len(clip)] += _faded(clip)
     return piece
 
@@ -172,7 +176,8 @@ def _noise(kind: str, num_samples: int, sounds: Sounds, rng: np.random.Generator
 
 def _cut(sound: Waveform, num_samples: int, rng: np.random.Generator) -> Waveform:
     """From a random sample on, begun anew at its end."""
-    return _level(np.resize(np.roll(sound, -int(rng.integers(len(sound)))), num_samples))
+    start = int(rng.integers(len(sound)))
+    return _level(sound.take(np.arange(start, start + num_samples), mode="wrap"))
 
 
 def _level(sound: Waveform) -> Waveform:

@@ -52,9 +52,9 @@ def choose_thresholds(
     for keyword, ladder in enumerate(ladders):
         alone = counts(np.repeat(ladder[:, None], len(keywords), axis=1))[:, keyword]
         for more in range(2):
-            step = choice_within(alone, share + more)
-            steps[keyword, more] = len(ladder) - 1 if step is None else step
-    without = [float(ladder[step]) for ladder, step in zip(ladders, steps[:, 0], strict=True)]
+            lowest = choice_within(alone, share + more)
+            steps[keyword, more] = len(ladder) - 1 if lowest is None else lowest
+    without = [ladder[at] for ladder, at in zip(ladders, steps[:, 0], strict=True)]
     favoured = np.argsort(-np.array(without), kind="stable")[:left_over]
     may_give = np.full(len(keywords), share)
     may_give[favoured] += 1

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_spotter import HOP_SAMPLES, KEYWORDS, LABELS, say, spotter
 
@@ -31,6 +31,7 @@ def random_posteriors(seed: int, num_answers: int) -> np.ndarray:
     return np.where(rng.random((num_answers, 1)) < 0.5, rounded, posteriors).astype(np.float32)
 
 
+@settings(max_examples=40)
 @given(
     model=decisions,
     seed=st.integers(0, 9999),
@@ -59,6 +60,7 @@ def test_one_pass_gives_the_runtimes_events_at_every_threshold(
         assert ends_s[: len(pushed)] == [event.end_s for event in pushed]
 
 
+@settings(max_examples=40)
 @given(
     model=decisions,
     seed=st.integers(0, 9999),
@@ -80,6 +82,7 @@ def test_the_same_holds_where_each_keyword_has_a_threshold_of_its_own(model, see
         assert list(zip(labels, scores, strict=True)) == expected
 
 
+@settings(max_examples=40)
 @given(model=decisions, seed=st.integers(0, 9999))
 def test_alarms_are_counted_per_keyword_and_threshold(model, seed):
     traces = [trace(model, say(random_posteriors(seed + part, 40))) for part in range(2)]

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles optimum-check device-wheel c-demo arm64-check clean
+.PHONY: demo test lint results teachers compression bundles optimum-check device-wheel c-demo arm64-check soak clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -49,6 +49,10 @@ optimum-check:
 # What bundles cost, every family in every precision. Writes docs/results/export.md; about two hours, resumable.
 bundles: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/bundles.py --data $(or $(DATA),../shared/data/speech_commands)
+
+# An hour of sound through a stream, in seconds: fails where memory grows. BUNDLE=... takes that one.
+soak: $(VENV)/.all
+	$(BIN)/python benchmarks/soak.py $(BUNDLE)
 
 # The wheel for devices, runtime/ alone as otolite_runtime, into DIST. Needs PYTHON with pip, and no .venv.
 DIST ?= dist

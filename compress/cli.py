@@ -272,8 +272,12 @@ def listen(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(callback=posterior, help="Overrides the bundle's, in (0, 1]."),
+        typer.Option(callback=posterior, help="Overrides all of the bundle's, in (0, 1]."),
     ] = None,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate/--no-gate", help="Leave the model out of silence."),
+    ] = True,
     threads: Annotated[
         int, typer.Option(min=1, max=1024, help="Processor threads of the engine.")
     ] = 1,
@@ -289,6 +293,7 @@ def listen(
         wav=None if wav is None else str(wav),
         device=int(device) if device is not None and device.isdecimal() else device,
         threshold=threshold,
+        gate=gate,
         as_json=as_json,
         threads=threads,
     )

@@ -4,6 +4,7 @@ from . import microphone
 from .bundle import Manifest
 from .faults import AudioFault, BundleFault, RuntimeFault
 from .keyword import Event
+from .listen import listen
 from .stream import Model, Stream, load
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Model",
     "RuntimeFault",
     "Stream",
+    "listen",
     "load",
     "microphone",
 ]

@@ -8,18 +8,16 @@ import os
 import signal
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from . import microphone
 from .bench import ROUNDS, measure_blocks, write_table
 from .blocks import read_blocks
 from .doctor import Report, check
 from .faults import RuntimeFault, one_line
 from .keyword import Event
 from .listen import listen, wav_blocks
+from .manifest import Decision
 from .stream import load
 from .verified import table_lines
 
@@ -55,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wav=options.wav,
             device=options.device,
             threshold=options.threshold,
+            gate=options.gate,
             as_json=options.json,
             threads=options.threads,
         )
@@ -74,6 +73,7 @@ def listen_command(
     wav: str | None = None,
     device: int | str | None = None,
     threshold: float | None = None,
+    gate: bool = True,
     as_json: bool = False,
     threads: int = 1,
 ) -> int:
@@ -85,7 +85,8 @@ def listen_command(
         bundle: a bundle's folder or .zip.
         wav: a recording; None: the microphone.
         device: the microphone's number or name; None: the system's default.
-        threshold: in place of the manifest's, in (0, 1].
+        threshold: of every keyword in place of the manifest's, in (0, 1].
+        gate: leave the model out of stretches without speech.
         as_json: one JSON object a line.
         threads: processor threads of the engine.
 
@@ -94,21 +95,16 @@ def listen_command(
     """
     model = load(bundle, threads=threads)
     decision = model.manifest.decision
-    blocks: Iterator[np.ndarray]
-    if wav is None:
-        blocks = microphone.blocks(model.sample_rate, device=device)
-    else:
-        blocks = wav_blocks(wav, model.sample_rate)
+    blocks = None if wav is None else wav_blocks(wav, model.sample_rate)
+    events = listen(model, blocks, threshold=threshold, gate=gate, device=device)
     print(
         f"{model.manifest.name}: listening to {wav or 'the microphone (Ctrl-C ends)'} for "
-        f"{', '.join(decision.keywords)} at threshold {threshold or decision.threshold:g}",
+        f"{', '.join(decision.keywords)} at {_thresholds(decision, threshold)}",
         file=sys.stderr,
     )
     width = max(len(word) for word in decision.keywords)
     try:
-        num_events = print_events(
-            listen(model, blocks, threshold=threshold), as_json=as_json, label_width=width
-        )
+        num_events = print_events(events, as_json=as_json, label_width=width)
     except KeyboardInterrupt:
         if wav is not None:
             raise
@@ -116,6 +112,12 @@ def listen_command(
         return 0
     print(f"{num_events} {'event' if num_events == 1 else 'events'}", file=sys.stderr)
     return 0
+
+
+def _thresholds(decision: Decision, threshold: float | None) -> str:
+    values = [threshold or decision.threshold_of(word) for word in decision.keywords]
+    least, most = min(values), max(values)
+    return f"threshold {least:g}" if least == most else f"thresholds {least:g} to {most:g}"
 
 
 def print_events(events: Iterable[Event], *, as_json: bool = False, label_width: int = 0) -> int:
@@ -266,7 +268,8 @@ def _parser() -> argparse.ArgumentParser:
     listening = commands.add_parser(
         "listen",
         help="print keywords as they are heard",
-        description="Print keywords with the second they were heard at and their score (0-1).",
+        description="Print keywords with the second they were heard at and their score (0-1). A "
+        "microphone that is unplugged is opened again when it is back; seconds then count from 0.",
         epilog=f"example: {_PROGRAM} listen keywords.bundle --wav kitchen.wav --threshold 0.8",
     )
     source = listening.add_mutually_exclusive_group()
@@ -283,7 +286,13 @@ def _parser() -> argparse.ArgumentParser:
         "--threshold",
         type=_threshold,
         metavar="P",
-        help="least smoothed posterior of an event, in (0, 1] (default: the bundle's)",
+        help="least smoothed posterior of any keyword's event, in (0, 1] (default: the bundle's)",
+    )
+    listening.add_argument(
+        "--no-gate",
+        dest="gate",
+        action="store_false",
+        help="run the model in silence too (default: speech and what may be it)",
     )
     examining = commands.add_parser(
         "doctor",

@@ -1,34 +1,75 @@
-"""From a source of blocks to events; both command lines, the device's and `compress`, call this."""
+"""From a bundle and a source of sound to events; both command lines call this."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from . import microphone
 from .faults import AudioFault
 from .keyword import Event
-from .resample import resample
-from .stream import Model
-from .wav import read_wav
+from .resample import Resampler, resample
+from .stream import Model, Stream, load
+from .wav import MAX_RATE_HZ, MIN_RATE_HZ, read_wav
+from .waveform import as_waveform
 
 
 def listen(
-    model: Model, blocks: Iterable[np.ndarray], *, threshold: float | None = None
+    bundle: str | Path | Model,
+    blocks: Iterable[np.ndarray] | None = None,
+    *,
+    sample_rate: int | None = None,
+    threshold: float | None = None,
+    gate: bool = True,
+    device: int | str | None = None,
 ) -> Iterator[Event]:
-    """Push every block and give the events as they come, those of the tail last.
+    """Give events as they come, those of the tail last.
+
+    The bundle is loaded at the call. Without blocks the microphone is listened to until the caller
+    stops; where it was lost and came back, events count from 0 s again.
 
     Args:
-        model: shared with other streams if you like; this one is new.
-        blocks: as `Stream.push` takes them, at the model's sample rate.
-        threshold: in place of the manifest's, in (0, 1].
+        bundle: a bundle's folder or its .zip; or a model, shared with other streams if you like.
+        blocks: as `Stream.push` takes them, of any size; None: the microphone.
+        sample_rate: samples per second of `blocks`, in [4000, 192000]; None: the model's. Others
+            are resampled, which makes events 3 ms late.
+        threshold: of every keyword in place of the manifest's, in (0, 1].
+        gate: leave the model out of stretches without speech; see gate.py.
+        device: the microphone's number or a part of its name; None: the system's default.
 
     Raises:
-        RuntimeFault: what `Stream.push` and the source raise.
+        RuntimeFault: what `load`, `Stream.push` and the source raise; a sample rate out of range.
     """
-    stream = model.stream(threshold=threshold)
+    model = bundle if isinstance(bundle, Model) else load(bundle)
+    rate_hz = model.sample_rate if sample_rate is None else sample_rate
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioFault(f"sample_rate must lie in [{MIN_RATE_HZ}, {MAX_RATE_HZ}], got {rate_hz}")
+    stream = model.stream(threshold=threshold, gate=gate)
+    if blocks is None:
+        return _from_microphone(stream, model.sample_rate, device)
+    return _events(stream, _resampled(blocks, rate_hz, model.sample_rate))
+
+
+def _from_microphone(stream: Stream, sample_rate: int, device: int | str | None) -> Iterator[Event]:
+    for blocks in microphone.connections(sample_rate, device=device):
+        yield from _events(stream, blocks)
+
+
+def _events(stream: Stream, blocks: Iterable[np.ndarray]) -> Iterator[Event]:
+    """Of sound without a gap; the stream is as new after it."""
     for block in blocks:
         yield from stream.push(block)
     yield from stream.flush()
+
+
+def _resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterable[np.ndarray]:
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    resampler = Resampler(from_hz, to_hz)
+    for block in blocks:
+        yield resampler.push(as_waveform(block))
+    yield resampler.flush()
 
 
 def wav_blocks(

@@ -1,4 +1,4 @@
-"""Change a recording's sample rate: a rational polyphase filter, a Kaiser-windowed sinc."""
+"""Change the sample rate of a recording or a stream: a polyphase filter, a Kaiser-windowed sinc."""
 
 import math
 
@@ -11,6 +11,8 @@ ATTENUATION_DB = 80.0
 _MAX_RATIO = 256
 _TABLE_LIMIT = 1 << 23
 """Most taps kept over all phases, 32 MiB: enough for every whole rate up to 48 kHz to 16 kHz."""
+_FEW_PHASES = 160
+"""Up to here each phase is filtered by itself, which spares copies: from 8, 32, 44.1 and 48 kHz."""
 _BLOCK_LIMIT = 1 << 20
 """Most taps at work at once; memory follows this and not the recording's length."""
 
@@ -37,36 +39,108 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """
     if waveform.ndim != 1:
         raise ValueError(f"waveform must be (samples,), got {waveform.shape}")
-    if min(from_hz, to_hz) < 1 or max(from_hz, to_hz) > _MAX_RATIO * min(from_hz, to_hz):
-        raise ValueError(
-            f"rates must be positive and within a factor of {_MAX_RATIO}, got {from_hz}, {to_hz}"
-        )
-    waveform = waveform.astype(np.float32, copy=False)
-    if from_hz == to_hz or len(waveform) == 0:
-        return waveform.copy()
-    divisor = math.gcd(from_hz, to_hz)
-    up, down = to_hz // divisor, from_hz // divisor
-    num_outputs = -(-len(waveform) * up // down)
-    kernel = _Kernel(up, down, num_outputs)
-    # Zeros on both sides, so that every output sees as many inputs.
-    padded = np.pad(waveform, (kernel.reach, kernel.reach + 1))
-    views = np.lib.stride_tricks.sliding_window_view(padded, kernel.num_taps)
-    output = np.empty(num_outputs, dtype=np.float32)
-    block_samples = max(1, _BLOCK_LIMIT // kernel.num_taps)
-    for start in range(0, num_outputs, block_samples):
-        positions = np.arange(start, min(start + block_samples, num_outputs), dtype=np.int64) * down
-        # (outputs, num_taps) twice: the inputs around each output and their weights
-        inputs = views[positions // up]
-        output[start : start + len(positions)] = np.einsum(
-            "nt,nt->n", inputs, kernel.taps(positions % up)
-        )
-    return output
+    resampler = Resampler(from_hz, to_hz, num_samples=len(waveform))
+    return np.concatenate([resampler.push(waveform), resampler.flush()])
+
+
+class Resampler:
+    """The same of a waveform that comes in blocks: what all of them give together is `resample`'s.
+
+    A block's last outputs come with a later one, once the filter has seen what is on their other
+    side: at most 51 samples of the lower rate, 3 ms at 16 kHz. That much is kept, however long the
+    stream.
+
+    Args:
+        from_hz: samples per second of the blocks.
+        to_hz: wanted samples per second, within a factor of 256.
+        num_samples: all that will come, where it is known: a short waveform needs no table.
+
+    Raises:
+        ValueError: a rate below 1, or a ratio over 256.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int, *, num_samples: int | None = None) -> None:
+        if min(from_hz, to_hz) < 1 or max(from_hz, to_hz) > _MAX_RATIO * min(from_hz, to_hz):
+            raise ValueError(
+                f"rates must be positive and within a factor of {_MAX_RATIO}, got {from_hz}, "
+                f"{to_hz}"
+            )
+        divisor = math.gcd(from_hz, to_hz)
+        self._up, self._down = to_hz // divisor, from_hz // divisor
+        self._kernel: _Kernel | None = None  # the same rate needs none
+        if from_hz != to_hz:
+            num_outputs = math.inf if num_samples is None else self._outputs_of(num_samples)
+            self._kernel = _Kernel(self._up, self._down, num_outputs)
+        self._begin()
+
+    def push(self, waveform: np.ndarray) -> np.ndarray:
+        """Take the next samples, float (samples,), and give the float32 outputs now complete."""
+        waveform = waveform.astype(np.float32, copy=False)
+        if self._kernel is None:
+            return waveform.copy()
+        self._received_samples += len(waveform)
+        self._inputs = np.concatenate([self._inputs, waveform])
+        # Output n lies `phase + n * down` over the first input kept, in 1/up of an input.
+        last_start = len(self._inputs) - self._kernel.num_taps
+        ready = ((last_start + 1) * self._up - 1 - self._phase) // self._down + 1
+        return self._filtered(max(0, ready) if last_start >= 0 else 0)
+
+    def flush(self) -> np.ndarray:
+        """End the waveform in silence: give its last outputs, and be as new."""
+        if self._kernel is None:
+            return np.zeros(0, dtype=np.float32)
+        silence = np.zeros(self._kernel.reach + 1, dtype=np.float32)
+        self._inputs = np.concatenate([self._inputs, silence])
+        left = self._outputs_of(self._received_samples) - self._given_samples
+        output = self._filtered(left)
+        self._begin()
+        return output
+
+    def _begin(self) -> None:
+        # Zeros on both sides, so that every output sees as many inputs.
+        reach = 0 if self._kernel is None else self._kernel.reach
+        self._inputs: np.ndarray = np.zeros(reach, dtype=np.float32)
+        self._phase: int = 0
+        self._received_samples: int = 0
+        self._given_samples: int = 0
+
+    def _outputs_of(self, num_samples: int) -> int:
+        return -(-num_samples * self._up // self._down)
+
+    def _filtered(self, num_outputs: int) -> np.ndarray:
+        """The next outputs; inputs that no later one sees are dropped."""
+        kernel = self._kernel
+        output = np.empty(num_outputs, dtype=np.float32)
+        if kernel is None or num_outputs == 0:
+            return output
+        views = np.lib.stride_tricks.sliding_window_view(self._inputs, kernel.num_taps)
+        if self._up <= _FEW_PHASES:
+            # Outputs of one phase share their weights, so that nothing is gathered.
+            for number in range(min(self._up, num_outputs)):
+                start, phase = divmod(self._phase + number * self._down, self._up)
+                (weights,) = kernel.taps(np.array([phase]))
+                of_phase = output[number :: self._up]
+                inputs = views[start :: self._down][: len(of_phase)]
+                of_phase[:] = np.einsum("nt,t->n", inputs, weights)
+        else:
+            rows = max(1, _BLOCK_LIMIT // kernel.num_taps)
+            for first in range(0, num_outputs, rows):
+                numbers = np.arange(first, min(first + rows, num_outputs), dtype=np.int64)
+                positions = self._phase + numbers * self._down
+                # (outputs, num_taps) twice: the inputs around each output and their weights
+                output[first : first + len(positions)] = np.einsum(
+                    "nt,nt->n", views[positions // self._up], kernel.taps(positions % self._up)
+                )
+        passed, self._phase = divmod(self._phase + num_outputs * self._down, self._up)
+        self._inputs = self._inputs[passed:].copy()  # a view would keep the whole block
+        self._given_samples += num_outputs
+        return output
 
 
 class _Kernel:
     """The filter's taps for each phase, the output's place between two inputs in 1/up."""
 
-    def __init__(self, up: int, down: int, num_outputs: int) -> None:
+    def __init__(self, up: int, down: int, num_outputs: float) -> None:
         self._up = up
         # In units of the input's rate; both edges follow the lower of the two rates.
         lower_nyquist = 0.5 * min(1.0, up / down)

@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -44,6 +45,8 @@ class Engine:
         if not signatures:
             raise BundleFault("the .tflite model names no inputs and outputs. Export again.")
         try:
+            # Streams in threads of their own share the interpreter, which has one memory.
+            self._one_at_a_time = threading.Lock()
             self._interpreter = interpreter_class(model_content=model, num_threads=threads)
             self._interpreter.allocate_tensors()
             runners = [self._interpreter.get_signature_runner(item.name) for item in signatures]
@@ -84,15 +87,18 @@ class Engine:
             )
             raise BundleFault(f"the model failed on inputs {shapes}: it takes float32 {wanted}")
         try:
-            if self._numbers is None:
-                answers: dict[str, np.ndarray] = self._runners[face](**feeds)
-                return answers
-            taken, given = self._numbers
-            for name, array in feeds.items():
-                self._interpreter.set_tensor(taken[name], array)
-            self._interpreter.invoke()
-            # get_tensor copies: the next call may write over the engine's own buffers
-            return {name: self._interpreter.get_tensor(number) for name, number in given.items()}
+            with self._one_at_a_time:
+                if self._numbers is None:
+                    answers: dict[str, np.ndarray] = self._runners[face](**feeds)
+                    return answers
+                taken, given = self._numbers
+                for name, array in feeds.items():
+                    self._interpreter.set_tensor(taken[name], array)
+                self._interpreter.invoke()
+                # get_tensor copies: the next call may write over the engine's own buffers
+                return {
+                    name: self._interpreter.get_tensor(number) for name, number in given.items()
+                }
         except Exception as error:  # as above: no class of its own
             raise BundleFault(
                 f"the model failed on inputs {shapes}: {one_line(error, 300)}"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import runtime.resample
-from runtime.resample import PASSBAND, resample
+from runtime.resample import PASSBAND, Resampler, resample
 
 RATES = [
     (8000, 16000),
@@ -90,3 +90,45 @@ def test_rates_out_of_reach_are_refused(from_hz: int, to_hz: int) -> None:
 def test_more_than_one_channel_is_refused() -> None:
     with pytest.raises(ValueError, match="samples"):
         resample(np.zeros((4, 2)), 8000, 16000)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    from_hz=st.sampled_from([4000, 8000, 11_025, 22_050, 24_000, 44_100, 48_000, 16_000, 192_000]),
+    to_hz=st.sampled_from([16_000, 8000]),
+    num_samples=st.integers(0, 5000),
+    cuts=st.lists(st.integers(0, 5000), max_size=8),
+    seed=st.integers(0, 99),
+)
+def test_any_blocks_give_what_the_whole_waveform_gives(
+    from_hz: int, to_hz: int, num_samples: int, cuts: list[int], seed: int
+) -> None:
+    waveform = np.random.default_rng(seed).uniform(-1, 1, num_samples).astype(np.float32)
+    resampler = Resampler(from_hz, to_hz)
+    blocks = np.split(waveform, sorted(cut for cut in cuts if cut <= num_samples))
+    for _ in range(2):  # flush leaves it as new
+        output = np.concatenate([*(resampler.push(block) for block in blocks), resampler.flush()])
+        # The same sums in the same order: not a bit differs, and neither do events.
+        np.testing.assert_array_equal(output, resample(waveform, from_hz, to_hz))
+
+
+def test_an_output_waits_for_3_ms_of_input_and_no_more() -> None:
+    resampler = Resampler(48_000, 16_000)
+    given = 0
+    for received in range(480, 48_000, 480):
+        given += len(resampler.push(np.zeros(480, dtype=np.float32)))
+        assert 0 <= received / 3 - given <= 51
+
+
+@pytest.mark.parametrize("from_hz", [8000, 44_100, 48_000, 15_999])
+def test_a_long_stream_is_kept_nowhere(from_hz: int) -> None:
+    """Whatever more a fast clock delivers is filtered and passed on: buffers do not grow."""
+    resampler = Resampler(from_hz, 16_000)
+    block = np.zeros(441, dtype=np.float32)
+    kept, given = [], 0
+    for number in range(1500):
+        given += len(resampler.push(block))
+        if number >= 3:
+            kept.append(len(resampler._inputs))
+    assert max(kept[700:]) <= max(kept[:700]) <= 2 * 51 * max(1, from_hz / 16_000) + 441
+    assert abs(given - 1500 * 441 * 16_000 / from_hz) <= 120

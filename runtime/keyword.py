@@ -144,11 +144,7 @@ class KeywordDetector:
         top = int(np.multiply(smoothed, reached).argmax())
         if np.count_nonzero(reached) == 1:
             return top
-<<<<<<< HEAD
-        longer = [index for index in np.flatnonzero(reached).tolist() if self._holds(index, top)]
-=======
         longer = [index for index in map(int, np.flatnonzero(reached)) if self._holds(index, top)]
->>>>>>> part-spotter
         return max(longer, key=lambda index: len(self._spoken[index]), default=top)
 
     def _holds(self, longer: int, shorter: int) -> bool:

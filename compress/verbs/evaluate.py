@@ -13,6 +13,16 @@ EXAMPLE = (
     "--noise noises/ --out det.png"
 )
 
+_SHORT = {
+    "miss_ratio": "own",
+    "miss_ratio_from": "from",
+    "miss_ratio_to": "to",
+    "latency_ms_median": "ms_median",
+    "latency_ms_p90": "ms_p90",
+}
+"""Columns of misses on a terminal; `own` is at the bundle's own thresholds."""
+_DECIMALS = 3
+
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or its .zip.")],
@@ -82,16 +92,22 @@ def evaluate(
     if as_json:
         show(found.to_dict() | drawn, as_json)
         return
-    tables = {"false_alarms": found.alarm_rows(), "misses": found.miss_rows()}
+    tables = {"false_alarms": found.alarm_rows(), "miss_ratios": found.miss_rows()}
     show({**found.about, **{key: _readable(rows) for key, rows in tables.items()}, **drawn}, False)
 
 
 def _readable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For a terminal: rounded, and a dash where nothing can be told."""
-    return [
-        {
-            key: "—" if value is None else round(value, 4) if isinstance(value, float) else value
-            for key, value in row.items()
-        }
-        for row in rows
-    ]
+    """For a terminal: shorter, and a dash where nothing can be told."""
+    return [{_head(key): _cell(value) for key, value in row.items()} for row in rows]
+
+
+def _head(key: str) -> str:
+    if key.startswith("miss_ratio_at_"):
+        return key.removeprefix("miss_ratio_at_").replace("_per_hour", "/h")
+    return _SHORT.get(key, key)
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return "—"
+    return round(value, _DECIMALS) if isinstance(value, float) else value

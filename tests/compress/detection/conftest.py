@@ -1,6 +1,5 @@
 """A spotter of tones as a real bundle, words to spot, and long audio with what it mistakes."""
 
-import csv
 import io
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import soundfile
 from onnx import TensorProto, helper
 
 from runtime.bundle import (
@@ -24,7 +22,8 @@ from runtime.stream import engine_for
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-RATE = 16_000
+from tiny_corpus import RATE, write_corpus
+
 LABELS = ("_silence_", "no", "yes")
 # Logits of (mean |sample|, mean |difference of neighbours|): "no" is a low tone, "yes" a high one.
 WEIGHTS = np.array([[0.0, 100.0, -20.0], [0.0, -130.0, 150.0]], dtype=np.float32)
@@ -100,15 +99,6 @@ def tone(hz: float, level: float, seconds: float, rng: np.random.Generator) -> n
     return signal.astype(np.float32)
 
 
-def write_corpus(root: Path, rows: list[tuple[str, str, str, str]], audio: dict) -> Path:
-    root.mkdir(parents=True)
-    for name, waveform in audio.items():
-        soundfile.write(root / name, waveform, RATE)
-    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("path", "label", "speaker", "split"), *rows])
-    return root
-
-
 @pytest.fixture(scope="session")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips of a second with a word of 0.4 s in the middle: 6 of each for testing, 3 valid."""
@@ -127,7 +117,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def long_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve recordings of 10 s by six speakers, with tones that come near to a keyword's."""
+    """Twelve recordings of 10 s, each by another speaker, with tones that come near to a keyword's."""
     rng = np.random.default_rng(2)
     rows, audio = [], {}
     for number in range(12):
@@ -138,7 +128,7 @@ def long_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
             waveform[start : start + 6400] += tone(hz, rng.uniform(0.1, 0.36), 0.4, rng)
         name = f"{number:02d}.flac"
         audio[name] = waveform
-        rows.append((name, "", f"s{number % 6}", "test" if number % 2 else "train"))
+        rows.append((name, "", f"s{number}", "test" if number % 2 else "train"))
     return write_corpus(tmp_path_factory.mktemp("data") / "long", rows, audio)
 
 

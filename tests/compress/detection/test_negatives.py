@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from conftest import write_corpus
+from tiny_corpus import write_corpus
 
 from compress.detection import negatives
 from compress.detection.negatives import Piece, read_negatives

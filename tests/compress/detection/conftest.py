@@ -117,7 +117,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def long_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve recordings of 10 s, each by another speaker, with tones that come near to a keyword's."""
+    """Twelve recordings of 10 s by as many speakers: tones that come near to a keyword's."""
     rng = np.random.default_rng(2)
     rows, audio = [], {}
     for number in range(12):

@@ -128,11 +128,13 @@ def blocks(
 
     mender = Mender()
     warn_at_blocks = 1
+    was_open = False
     try:
         rate_hz, microphone = _at_some_rate(sounddevice, opened, sample_rate, device)
         resampler = Resampler(rate_hz, sample_rate)
         with microphone:
             _Open.count += 1
+            was_open = True
             try:
                 while True:
                     block = resampler.push(
@@ -150,7 +152,8 @@ def blocks(
             finally:
                 _Open.count -= 1
     except (sounddevice.PortAudioError, ValueError, OSError) as error:
-        raise _unusable(error, sample_rate, device) from error
+        fault = _unusable(error, sample_rate, device)
+        raise (MicrophoneLost(str(fault)) if was_open else fault) from error
 
 
 class _Open:
@@ -179,8 +182,8 @@ def _until_lost(first: np.ndarray, connection: Iterator[np.ndarray]) -> Iterator
     try:
         yield first
         yield from connection
-    except MicrophoneLost as fault:
-        logger.warning("%s; it is opened again as soon as it is there", fault)
+    except MicrophoneLost:
+        logger.warning("the microphone went away; it is opened again as soon as it is there")
 
 
 def _look_for_devices_again() -> None:
@@ -199,7 +202,7 @@ def _next(ready: "queue.SimpleQueue[np.ndarray]", microphone: Any, block_s: floa
         except queue.Empty:
             if not microphone.active:
                 break
-    raise MicrophoneLost("the microphone went away")
+    raise MicrophoneLost("the microphone went away; plug it in and start again")
 
 
 def _sounddevice() -> Any:

@@ -71,6 +71,10 @@ class Resampler:
         if from_hz != to_hz:
             num_outputs = math.inf if num_samples is None else self._outputs_of(num_samples)
             self._kernel = _Kernel(self._up, self._down, num_outputs)
+        self._inputs: np.ndarray
+        self._phase: int
+        self._received_samples: int
+        self._given_samples: int
         self._begin()
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
@@ -99,10 +103,8 @@ class Resampler:
     def _begin(self) -> None:
         # Zeros on both sides, so that every output sees as many inputs.
         reach = 0 if self._kernel is None else self._kernel.reach
-        self._inputs: np.ndarray = np.zeros(reach, dtype=np.float32)
-        self._phase: int = 0
-        self._received_samples: int = 0
-        self._given_samples: int = 0
+        self._inputs = np.zeros(reach, dtype=np.float32)
+        self._phase = self._received_samples = self._given_samples = 0
 
     def _outputs_of(self, num_samples: int) -> int:
         return -(-num_samples * self._up // self._down)

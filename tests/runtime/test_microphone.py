@@ -206,6 +206,21 @@ def test_a_microphone_that_gives_nothing_is_lost_though_it_says_it_is_active(
         next(source)
 
 
+def test_an_error_of_an_open_microphone_is_a_loss(
+    sounddevice: type[FakeStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dead:
+        def __bool__(self) -> bool:
+            raise PortAudioError("Unanticipated host error [PaErrorCode -9999]")
+
+    monkeypatch.setattr(FakeStream, "stays_active", Dead())
+    source = blocks(16000, block_samples=4)
+    for _ in range(5):
+        next(source)
+    with pytest.raises(MicrophoneLost, match="Unanticipated host error"):
+        next(source)
+
+
 def test_portaudio_that_does_not_start_again_is_tried_again(
     sounddevice: type[FakeStream], monkeypatch: pytest.MonkeyPatch, pauses_s: list[float]
 ) -> None:

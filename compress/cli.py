@@ -17,7 +17,19 @@ from . import CallError, CompressError
 from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, Tflops, posterior
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
-from .verbs import blocks, convert, cut, export, import_, prepare, prune, report, search
+from .verbs import (
+    blocks,
+    calibrate,
+    convert,
+    cut,
+    evaluate,
+    export,
+    import_,
+    prepare,
+    prune,
+    report,
+    search,
+)
 from .verbs import show as show_verb
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -348,6 +360,8 @@ app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 app.command("prune", epilog=prune.EXAMPLE)(prune.prune)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
+app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("show", epilog=show_verb.EXAMPLE)(show_verb.show_subnet)
 
 

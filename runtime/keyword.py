@@ -68,7 +68,7 @@ class KeywordDetector:
         # In the labels' order, so that a tie has one answer whatever the decision's order.
         place = {label: index for index, label in enumerate(labels)}
         self._keywords = np.array(sorted(place[word] for word in decision.keywords))
-        self._spoken = [_spoken(labels[index]) for index in self._keywords]
+        self._spoken = [as_words(labels[index]) for index in self._keywords]
         if threshold is not None:
             check_threshold(threshold)
         self._thresholds = np.array(
@@ -148,9 +148,7 @@ class KeywordDetector:
         return max(longer, key=lambda index: len(self._spoken[index]), default=top)
 
     def _holds(self, longer: int, shorter: int) -> bool:
-        """Whether one keyword lies within another, and is not all of it."""
-        longer_text, shorter_text = self._spoken[longer], self._spoken[shorter]
-        return len(longer_text) > len(shorter_text) and shorter_text in longer_text
+        return holds(self._spoken[longer], self._spoken[shorter])
 
     def _event(self, keyword: int, end_samples: int, score: float) -> Event:
         """The stretch common to the last `patience` windows: last one's start, first one's end."""
@@ -164,6 +162,11 @@ class KeywordDetector:
         )
 
 
-def _spoken(label: str) -> str:
+def as_words(label: str) -> str:
     """A label as words, each after a space, so that one is found in another where a word begins."""
     return "".join(f" {word}" for word in re.split(r"[\s_-]+", label.casefold()) if word)
+
+
+def holds(longer: str, shorter: str) -> bool:
+    """Whether one keyword lies within another, and is not all of it; both as `as_words`."""
+    return len(longer) > len(shorter) and shorter in longer

@@ -139,7 +139,7 @@ def pretrain(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Pretrain on unlabelled speech: wav2vec 2.0, HuBERT, data2vec, data2vec 2.0, MAE or DMAE."""
+    """Pretrain on unlabelled speech: wav2vec 2.0, HuBERT, data2vec, 2.0 and KWS, MAE or DMAE."""
     from train.distributed import rank
     from train.pretrain import load_pretraining
     from train.pretrain import pretrain as run

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.patches_config import PatchesConfig
 from .models.wav2vec2_config import Wav2Vec2Config
 
-EncoderConfig = Wav2Vec2Config | PatchesConfig
+EncoderConfig = Wav2Vec2Config | PatchesConfig | KeywordTransformerConfig
 """Of any family."""
 
 STRICT = ConfigDict(extra="forbid")

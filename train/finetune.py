@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from .models.checkpoints import digest, load_config
 from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
-from .models.keyword_transformer import KeywordTransformerConfig
+from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .seeding import seeded
@@ -52,7 +53,8 @@ class KeywordsRecipe:
     task: Literal["keywords"]
     """The head and the score."""
     body: str = ENCODER
-    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch."""
+    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch or, where there is
+    a pretraining for it, from --model, which then gives the sizes too."""
     bc_resnet: BcResNetConfig = BcResNetConfig()
     """Sizes of the `bc_resnet` body."""
     conformer: ConformerConfig = ConformerConfig()
@@ -136,7 +138,7 @@ def finetune(
     Args:
         recipe: what to train and how.
         data: a labelled corpus with partitions.
-        model: an encoder's checkpoint, for the `wav2vec2` body.
+        model: checkpoint of a pretraining; the `wav2vec2` body needs one, others may have one.
         out: the run folder.
         random_init: take only the sizes of `model`, to measure what its weights are worth.
         resume: go on in a folder that was started with the same recipe.
@@ -151,7 +153,7 @@ def finetune(
     made_from = {
         "data": data.resolve().name,
         "random_init": random_init,
-        "model": None if model is None else _origin(model),
+        "model": None if model is None else _origin(model, recipe.body),
     }
     run.check(out, recipe, resume=resume, **made_from)
     if (out / "scores.json").is_file():
@@ -172,7 +174,7 @@ def finetune(
             "take for a part of it; leave it at 0, or train a causal body"
         )
     run.start(out, recipe, resume=resume, **made_from)
-    _train(recipe, keyword_model, train_cuts, packed, out)
+    _train(recipe, keyword_model, train_cuts, packed, out, from_checkpoint=model is not None)
     save_keywords(out / "model", keyword_model)
     _score(recipe, keyword_model, cuts, packed, out / "scores.json")
     run.finish(out)
@@ -185,29 +187,64 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
     Raises:
         RecipeError: recipe and `model` do not fit.
     """
-    if (recipe.body == ENCODER) != (model is not None):
-        raise RecipeError(
-            f"a recipe with body {recipe.body!r} "
-            + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
-        )
+    if recipe.body == ENCODER:
+        if model is None:
+            raise RecipeError(
+                f"a recipe with body {ENCODER!r} needs --model, an encoder's checkpoint"
+            )
+    elif model is not None and BODIES[recipe.body].load is None:
+        raise RecipeError(f"a recipe with body {recipe.body!r} takes no --model")
 
 
-def _origin(model: Path) -> dict[str, Any]:
+def _origin(model: Path, family: str) -> dict[str, Any]:
     """An encoder's digest and what it was made from, for the bundle's manifest."""
-    return {"sha256": digest(model), **load_config(model, "wav2vec2").get("provenance", {})}
+    return {"sha256": digest(model), **load_config(model, family).get("provenance", {})}
 
 
 def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
-    if model is None:
-        return BODIES[recipe.body].build(getattr(recipe, recipe.body))
+    if recipe.body != ENCODER:
+        return _own_body(recipe, model, random_init)
+    assert model is not None
     encoder = load_encoder(model)
     if random_init:
         encoder = Wav2Vec2Encoder(encoder.config)
     return pooled(encoder)
 
 
+def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
+    """A body with a front end of its own: new, or read from the checkpoint of a pretraining.
+
+    Raises:
+        RecipeError: the recipe asks for other sizes than the checkpoint has.
+    """
+    kind, asked = BODIES[recipe.body], getattr(recipe, recipe.body)
+    if model is None:
+        return kind.build(asked)
+    assert kind.load is not None
+    body: Any = kind.load(model)
+    found = body.config
+    if asked not in (kind.config(), found):
+        name = next(key for key in asdict(asked) if getattr(asked, key) != getattr(found, key))
+        raise RecipeError(
+            f"{model} has {recipe.body}.{name} {getattr(found, name)!r} where the recipe has "
+            f"{getattr(asked, name)!r}; sizes come from the checkpoint: leave the recipe's out"
+        )
+    if found.window_samples != recipe.window_samples:
+        raise RecipeError(
+            f"{model} judges windows of {found.window_samples} samples; set window_seconds to "
+            f"{found.window_samples / SAMPLE_RATE:g}"
+        )
+    return kind.build(found) if random_init else body
+
+
 def _train(
-    recipe: KeywordsRecipe, model: KeywordModel, cuts: CutSet, packed: PackedAudio, out: Path
+    recipe: KeywordsRecipe,
+    model: KeywordModel,
+    cuts: CutSet,
+    packed: PackedAudio,
+    out: Path,
+    *,
+    from_checkpoint: bool,
 ) -> None:
     noises = [packed.waveform(cut.id) for cut in cuts if cut.supervisions[0].text == SILENCE]
     objective = KeywordObjective(
@@ -218,12 +255,13 @@ def _train(
         leads=ClipPool(packed, tuple(cuts.ids)),
         label_smoothing=recipe.label_smoothing,
     )
+    learned_before = "model.body.encoder." if recipe.body == ENCODER else "model.body."
     learner = Learner(
         objective,
         recipe.optimizer,
         updates=recipe.updates,
         seed=recipe.seed,
-        learning_rate_scale={"model.body.encoder.": recipe.body_rate_scale},
+        learning_rate_scale={learned_before: recipe.body_rate_scale} if from_checkpoint else None,
     )
     run.fit(
         learner, Recordings(cuts, packed), recipe.batch, recipe.log, out, devices=DeviceConfig()

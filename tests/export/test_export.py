@@ -29,7 +29,8 @@ from train.models.causal_keyword_transformer import (
     CausalKeywordTransformerConfig,
 )
 from train.models.ds_cnn import DsCnn, DsCnnConfig
-from train.models.keyword_transformer import KeywordTransformer, KeywordTransformerConfig
+from train.models.keyword_transformer import KeywordTransformer
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
 from train.tasks.keywords import KeywordModel, PooledEncoder

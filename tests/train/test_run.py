@@ -15,7 +15,8 @@ from train.finetune import KeywordsRecipe, finetune
 from train.models import wav2vec2
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from train.models.ds_cnn import DsCnnConfig
-from train.models.keyword_transformer import KeywordTransformerConfig
+from train.models.keyword_transformer import KeywordEncoder, save_keyword_encoder
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
@@ -322,6 +323,78 @@ def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(
     for name, rate in rates.items():
         share = 0.5 if ".encoder." in name else 1.0
         assert rate == pytest.approx(share * OPTIMIZER.learning_rate / 3), name  # first of 2 + 1
+
+
+@pytest.fixture(scope="module")
+def keyword_encoder_folder(tmp_path_factory):
+    """A Keyword Transformer of half-second windows as a pretraining leaves it."""
+    folder = tmp_path_factory.mktemp("keyword-encoder") / "model"
+    config = KeywordTransformerConfig(**TINY_TRANSFORMER, window_samples=8_000, pool="mean")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        encoder = KeywordEncoder(config)
+    save_keyword_encoder(folder, config, encoder.state_dict(), provenance={"objective": "kws"})
+    return folder
+
+
+@pytest.mark.parametrize("random_init", [False, True])
+def test_a_pretrained_keyword_transformer_is_the_body_and_its_sizes_are_the_checkpoints(
+    random_init, corpus, keyword_encoder_folder, tmp_path
+):
+    from safetensors.torch import load_file
+
+    recipe = dataclasses.replace(
+        keywords("keyword_transformer"),
+        keyword_transformer=KeywordTransformerConfig(
+            **TINY_TRANSFORMER, window_samples=8_000, pool="mean"
+        ),
+        body_rate_scale=1e-6,
+    )
+    out = tmp_path / "run"
+    finetune(recipe, corpus, keyword_encoder_folder, out, random_init=random_init, resume=False)
+    made = load_keywords(out / "model")
+    assert made.body.config.pool == "mean"
+    stored = load_file(keyword_encoder_folder / "model.safetensors")
+    same = torch.allclose(made.body.patch.weight, stored["patch.weight"], atol=1e-6)
+    assert same != random_init
+    told = json.loads((out / "config.json").read_text())["from"]["model"]
+    assert told["objective"] == "kws"
+
+
+def test_a_recipe_of_other_sizes_than_the_checkpoints_is_refused(
+    corpus, keyword_encoder_folder, tmp_path
+):
+    with pytest.raises(
+        RecipeError, match=r"has keyword_transformer\.pool 'mean' .* 'class'; sizes"
+    ):
+        finetune(
+            keywords("keyword_transformer"),
+            corpus,
+            keyword_encoder_folder,
+            tmp_path / "run",
+            random_init=False,
+            resume=False,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_windows_of_another_length_than_the_checkpoints_are_refused(
+    corpus, keyword_encoder_folder, tmp_path
+):
+    recipe = dataclasses.replace(
+        keywords("keyword_transformer"),
+        keyword_transformer=KeywordTransformerConfig(),
+        window_seconds=1.0,
+    )
+    with pytest.raises(RecipeError, match=r"windows of 8000 samples; set window_seconds to 0\.5"):
+        finetune(
+            recipe,
+            corpus,
+            keyword_encoder_folder,
+            tmp_path / "run",
+            random_init=False,
+            resume=False,
+        )
 
 
 @pytest.mark.parametrize(

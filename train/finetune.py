@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ from . import run
 from .config import STRICT, BatchConfig, DeviceConfig, LogConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
 from .data.corpus import read_corpus, usable
-from .data.cuts import SILENCE
+from .data.cuts import SILENCE, label_of
+from .data.label_share import LabelShare, labelled
+from .data.rooms import Surroundings, read_surroundings
 from .data.selection import check_labels, labels_of, partition_of
 from .data.source import Recordings
 from .errors import RecipeError
@@ -31,10 +33,9 @@ from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .seeding import seeded
+from .tasks.augmenting import AugmentConfig, ClipPool, Variation, front_ends
 from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
-    AugmentConfig,
-    ClipPool,
     KeywordModel,
     KeywordObjective,
     confusion,
@@ -69,6 +70,8 @@ class KeywordsRecipe:
     """Classes; clips of other words are left out. None: every label with enough clips."""
     min_clips_per_label: int = 50
     """Clips of the train partition that make a label a class of its own."""
+    labelled: LabelShare = LabelShare()
+    """Share of the train partition's clips that are learned from, as if no other had a label."""
     window_seconds: float = 1.0
     """What the model judges; clips are centred in it, and a causal body answers at its end."""
     streaming: Literal["sliding_window", "incremental"] = "sliding_window"
@@ -132,6 +135,7 @@ def finetune(
     *,
     random_init: bool,
     resume: bool,
+    surroundings: Path | None = None,
 ) -> Path:
     """Train, score on the valid and test partitions, and save.
 
@@ -142,6 +146,8 @@ def finetune(
         out: the run folder.
         random_init: take only the sizes of `model`, to measure what its weights are worth.
         resume: go on in a folder that was started with the same recipe.
+        surroundings: a folder of noises and rooms that clips are mixed with, beside the corpus's
+            own silence.
 
     Returns:
         the keyword model's checkpoint, `out/model`; scores are in `out/scores.json`.
@@ -154,6 +160,7 @@ def finetune(
         "data": data.resolve().name,
         "random_init": random_init,
         "model": None if model is None else _origin(model, recipe.body),
+        **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
     }
     run.check(out, recipe, resume=resume, **made_from)
     if (out / "scores.json").is_file():
@@ -166,6 +173,8 @@ def finetune(
     packed = PackedAudio.of(cuts, progress=True)
     cuts = cuts.filter(lambda cut: cut.supervisions[0].text in labels).to_eager()
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    train_cuts = labelled(train_cuts, recipe.labelled)
+    around = Surroundings() if surroundings is None else read_surroundings(surroundings)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
     if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
@@ -173,8 +182,27 @@ def finetune(
             f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
             "take for a part of it; leave it at 0, or train a causal body"
         )
+    if recipe.augment.stripes.masks and not front_ends(keyword_model):
+        raise RecipeError(
+            f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
+            "leave it out, or train a body with a front end"
+        )
     run.start(out, recipe, resume=resume, **made_from)
-    _train(recipe, keyword_model, train_cuts, packed, out, from_checkpoint=model is not None)
+    silence = [packed.waveform(cut.id) for cut in train_cuts if label_of(cut) == SILENCE]
+    noises = [noise for noise in silence if np.any(noise)]
+    variation = Variation(
+        recipe.augment,
+        replace(around, noises=(*noises, *around.noises)),
+        ClipPool(packed, tuple(train_cuts.ids)),
+    )
+    objective = KeywordObjective(
+        keyword_model,
+        variation,
+        window_samples=recipe.window_samples,
+        label_smoothing=recipe.label_smoothing,
+    )
+    source = Recordings(train_cuts, packed)
+    _train(recipe, objective, source, out, from_checkpoint=model is not None)
     save_keywords(out / "model", keyword_model)
     _score(recipe, keyword_model, cuts, packed, out / "scores.json")
     run.finish(out)
@@ -239,22 +267,12 @@ def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> 
 
 def _train(
     recipe: KeywordsRecipe,
-    model: KeywordModel,
-    cuts: CutSet,
-    packed: PackedAudio,
+    objective: KeywordObjective,
+    source: Recordings,
     out: Path,
     *,
     from_checkpoint: bool,
 ) -> None:
-    noises = [packed.waveform(cut.id) for cut in cuts if cut.supervisions[0].text == SILENCE]
-    objective = KeywordObjective(
-        model,
-        recipe.augment,
-        window_samples=recipe.window_samples,
-        noises=[noise for noise in noises if np.any(noise)],
-        leads=ClipPool(packed, tuple(cuts.ids)),
-        label_smoothing=recipe.label_smoothing,
-    )
     learned_before = "model.body.encoder." if recipe.body == ENCODER else "model.body."
     learner = Learner(
         objective,
@@ -263,9 +281,7 @@ def _train(
         seed=recipe.seed,
         learning_rate_scale={learned_before: recipe.body_rate_scale} if from_checkpoint else None,
     )
-    run.fit(
-        learner, Recordings(cuts, packed), recipe.batch, recipe.log, out, devices=DeviceConfig()
-    )
+    run.fit(learner, source, recipe.batch, recipe.log, out, devices=DeviceConfig())
 
 
 def _score(

@@ -172,6 +172,7 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
         **body,
         **_corpus(data, recipe.batch.min_seconds),
         "labels": list(recipe.labels or labels_of(cuts, min_clips=recipe.min_clips_per_label)),
+        "share_of_labels": recipe.labelled.share,
         "updates": recipe.updates,
     }
 

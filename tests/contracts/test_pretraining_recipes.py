@@ -8,10 +8,12 @@ import torch
 
 from compress.folders import recipe_folder
 from train.errors import RecipeError
+from train.finetune import KeywordsRecipe
 from train.models.keyword_transformer import KeywordEncoder
 from train.models.patches import PatchEncoder
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.pretrain import get_objective, load_pretraining, objective_names
+from train.recipe import load_recipe
 
 FOLDER = recipe_folder("train")
 OF_FRAMES = [name for name in objective_names() if name not in ("dmae", "data2vec_kws")]
@@ -314,3 +316,24 @@ def test_keyword_transformers_are_pretrained_as_in_the_paper(stem):
     assert (optimizer.schedule, optimizer.warmup_updates) == ("cosine", round(0.3 * recipe.updates))
     assert (batch.seconds, batch.crop_seconds) == (512.0, 1.0)
     assert recipe.updates == 200 * -(-67_874 // 512)
+
+
+def test_a_tiny_keyword_recipe_has_the_body_that_its_pretraining_makes():
+    tuned = load_recipe("keywords-kwt-tiny", KeywordsRecipe, FOLDER)
+    assert tuned.keyword_transformer == recipe_of("data2vec-kws-tiny").encoder
+
+
+def test_few_labels_are_of_speakers_that_the_pretraining_leaves_out():
+    tuned = load_recipe("keywords-data2vec-kws", KeywordsRecipe, FOLDER)
+    for stem in OF_KEYWORDS:
+        assert recipe_of(stem).without_labelled == tuned.labelled
+    assert tuned.labelled.share == 0.2
+    assert tuned.updates == 140 * -(-16_969 // 512)
+    assert tuned.optimizer.warmup_updates == 10 * -(-16_969 // 512)
+
+
+def test_the_words_of_speech_commands_are_35():
+    for name in ("keywords-kwt-35", "keywords-data2vec-kws"):
+        labels = load_recipe(name, KeywordsRecipe, FOLDER).labels
+        assert len(set(labels)) == 35
+        assert list(labels) == sorted(labels)

@@ -69,7 +69,7 @@ class Recipe(Data2VecRecipe):
 
 
 class Data2Vec(Objective):
-    """The student sees masked frames, the teacher all of them; both share what has no frames."""
+    """The student sees masked frames and predicts what the teacher makes of all of them."""
 
     def __init__(
         self,

@@ -141,7 +141,7 @@ train clips, the same of every class and of few speakers, 5 % within 20 %. Test:
 seeds {seeds}, cells hold mean ± deviation over seeds (each seed). Machine: {machine}, no GPU.
 
 **Not comparable with published figures**: {pretrain} updates of pretraining and {tune} of
-fine-tuning where the paper (arXiv:2210.01703) has 26,600 and 4,640, transformers of 4 layers where
+fine-tuning where the paper (arXiv:2210.01703) has 26,600 and 4,700, transformers of 4 layers where
 it has 12, an excerpt of the data, another split, 12 classes where it has 35.
 
 ## Accuracy by share of the labels
@@ -158,9 +158,9 @@ What pretraining adds, in points, each seed against itself:
 {rule}
 {gains}
 
-The paper claims 8 to 11 points with 20 % of the labels, and its own figures for supervised models
-fall as they grow (96.4, 95.0 and 90.8 % with all labels): its norm stands elsewhere than the
-Keyword Transformer's. Here both rows have a norm before each block.
+The paper claims 8 to 11 points with 20 % of the labels. Its own figures for supervised models fall
+as they grow (96.4, 95.0 and 90.8 % with all labels), perhaps because its norm stands elsewhere than
+the Keyword Transformer's; here both rows have a norm before each block.
 
 ## Frozen probe
 

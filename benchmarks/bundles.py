@@ -26,6 +26,7 @@ from compress.forms import INCREMENTAL, SLIDING_WINDOW, FormFlags
 from compress.named_subnets import NAMED
 from compress.shipped import shipped
 from compress.spaces import get_space
+from export.gate import AUTO
 from export.quantize import Precision
 from runtime.bundle import read_bundle
 from runtime.stream import Model, start_all
@@ -163,10 +164,8 @@ def write_encoder(origin: str, out: Path, seed: int) -> None:
 
 
 def write_bundle(run: Path, out: Path, calibration: Path, form: str, precision: Precision) -> None:
-    """A bundle in both formats, whatever 8 bits cost: the table tells what the gate would say."""
-    int8 = Int8Flags(
-        precision=precision, calibration=calibration, min_snr_db=0.1, max_accuracy_drop=1.0
-    )
+    """A bundle in both formats, with as many layers in 8 bits as the gate's own limits let pass."""
+    int8 = Int8Flags(precision=precision, calibration=calibration, keep_float=(AUTO,))
     hop = {"chunk_ms": HOP_MS} if form == INCREMENTAL else {"hop_ms": HOP_MS}
     export_run(
         run,

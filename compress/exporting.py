@@ -100,7 +100,7 @@ class Int8Flags:
     quantizer: str | None = None
     """Library that rewrites graphs of the formats that know it; None: each format's usual one."""
     keep_float: tuple[str, ...] = ()
-    """Layers left in float; `*` stands for anything."""
+    """Layers left in float; `*` stands for anything, `auto` for as few as the limits ask for."""
     min_snr_db: float = Limits.min_snr_db
     """Least signal-to-noise ratio of the logits."""
     max_accuracy_drop: float = Limits.max_accuracy_drop

@@ -1,6 +1,6 @@
 """Is a graph in 8 bits still the model? If not, which layers cost it what it was."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from .quantize import Precision
 from .targets import LayerQuantizer, Target, library_of, onnx
 from .verify import kernel_difference, odd_lengths
 
+AUTO = "auto"
+"""Among the layers to keep in float: as many of the worst as the limits ask for."""
 SNR_CEILING_DB = 100.0
 """What is closer counts as this close: float32 itself holds no more of a logit."""
 _SENSITIVITY_WINDOWS = 32
@@ -66,7 +68,7 @@ class Quantization:
     quantizer: str | None = None
     """Library that rewrites graphs of the formats that know it; None: each format's usual one."""
     keep_float: tuple[str, ...] = ()
-    """Layers to leave as they are; `*` stands for anything."""
+    """Layers to leave as they are; `*` stands for anything, `AUTO` for what the limits ask for."""
     limits: Limits = Limits()
     """What a graph must keep to be written."""
     sensitivity: bool = False
@@ -212,24 +214,32 @@ def quantize(graph: bytes, asked: Quantization, target: Target = onnx) -> Accept
     quantizer = target.Quantizer(
         graph, asked.precision, asked.evidence.calibration, library=library
     )
-    kept = matching(target.layers(graph), asked.keep_float)
+    patterns = [pattern for pattern in asked.keep_float if pattern != AUTO]
+    kept = matching(target.layers(graph), patterns)
     names = [layer.name for layer in quantizer.layers if layer.name not in kept]
-    quantized = quantizer.quantized(names)
     judge = Judge(graph, asked.evidence, target)
-    comparison = judge.compare(quantized)
-    faults = comparison.faults(asked.limits)
+    found = _judged(judge, quantizer, names)
+    faults = found.comparison.faults(asked.limits)
     if faults:
-        way_out = _way_out(judge, quantizer, names, asked)
-        raise ExportError(f"{asked.precision} was not written: {'; '.join(faults)}. {way_out}")
+        costs = judge.sensitivity(quantizer, names)
+        worst = sorted(names, key=lambda name: costs[name])
+        lighter = _fewest_left_out(judge, quantizer, worst, asked.limits)
+        refused = f"{asked.precision} was not written: {'; '.join(faults)}."
+        if lighter is None:
+            raise ExportError(f"{refused} No choice of layers passes; export another precision.")
+        if AUTO not in asked.keep_float:
+            left_out = [name for name in worst if name not in lighter.names]
+            raise ExportError(f"{refused} {_way_out(patterns, left_out, costs)}")
+        found = lighter
     windows = asked.evidence.windows
-    moved = kernel_difference(quantized, windows[spread(windows, _KERNEL_WINDOWS)], target)
+    moved = kernel_difference(found.graph, windows[spread(windows, _KERNEL_WINDOWS)], target)
     return Accepted(
-        graph=quantized,
+        graph=found.graph,
         quantizer=library,
-        comparison=comparison,
+        comparison=found.comparison,
         tolerance=float(np.clip(_KERNEL_FACTOR * moved, _LEAST_TOLERANCE, _MOST_TOLERANCE)),
-        kept_float=tuple(layer.name for layer in quantizer.layers if layer.name in kept),
-        layers_snr_db=judge.sensitivity(quantizer, names) if asked.sensitivity else None,
+        kept_float=tuple(layer.name for layer in quantizer.layers if layer.name not in found.names),
+        layers_snr_db=judge.sensitivity(quantizer, found.names) if asked.sensitivity else None,
     )
 
 
@@ -242,32 +252,59 @@ def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(10.0 * np.log10(max(power, np.finfo(np.float64).tiny) / error))
 
 
-def _way_out(judge: Judge, quantizer: LayerQuantizer, names: list[str], asked: Quantization) -> str:
-    """Few of the worst layers to leave out, tried and found to pass.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Judged:
+    """A choice of layers, the graph with them in 8 bits, and what was measured of it."""
 
-    The fewest, if leaving out one more never breaks a limit that was kept.
+    names: frozenset[str]
+    graph: bytes
+    comparison: Comparison
+
+
+def _judged(judge: Judge, quantizer: LayerQuantizer, names: Collection[str]) -> _Judged:
+    graph = quantizer.quantized(names)
+    return _Judged(names=frozenset(names), graph=graph, comparison=judge.compare(graph))
+
+
+def _fewest_left_out(
+    judge: Judge, quantizer: LayerQuantizer, worst: Sequence[str], limits: Limits
+) -> _Judged | None:
+    """The graph without few of the worst layers that keeps the limits; None where none does.
+
+    The fewest, if leaving out one more never breaks a limit that was kept. That all of them
+    together break one is known.
+
+    Args:
+        judge: of the float graph.
+        quantizer: of the same.
+        worst: names of layers, the worst first.
+        limits: to keep.
     """
-    costs = judge.sensitivity(quantizer, names)
-    worst = sorted(names, key=lambda name: costs[name])
 
-    def passes(count: int) -> bool:
-        rest = set(names) - set(worst[:count])
-        return not judge.compare(quantizer.quantized(rest)).faults(asked.limits)
+    def without(count: int) -> _Judged | None:
+        found = _judged(judge, quantizer, worst[count:])
+        return None if found.comparison.faults(limits) else found
 
-    high = 1
-    while high < len(names) and not passes(high):
-        high *= 2
-    if high >= len(names):
-        high = len(names) - 1  # one layer is left to quantize
-        if not high or not passes(high):
-            return "No choice of layers passes; export another precision."
-    low = high // 2  # did not pass, or is none at all
-    while high - low > 1:
+    low, high = 0, 1  # so many left out break a limit; so many are tried
+    passing = None
+    while high < len(worst) and (passing := without(high)) is None:
+        low, high = high, 2 * high
+    if passing is None:
+        high = len(worst) - 1  # one layer is left to quantize
+        passing = without(high) if high > low else None
+    while passing is not None and high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if passes(middle) else (middle, high)
-    left_out = " ".join(f"--keep-float {name}" for name in [*asked.keep_float, *worst[:high]])
-    told = ", ".join(f"{name} {costs[name]:.1f} dB" for name in worst[:high])
-    return f"It passes with: {left_out} (alone in 8 bits: {told})"
+        fewer = without(middle)
+        low, high = (middle, high) if fewer is None else (low, middle)
+        passing = fewer or passing
+    return passing
+
+
+def _way_out(patterns: Sequence[str], left_out: Sequence[str], costs: Mapping[str, float]) -> str:
+    """What to say to the command line so that it passes."""
+    flags = " ".join(f"--keep-float {name}" for name in [*patterns, *left_out])
+    told = ", ".join(f"{name} {costs[name]:.1f} dB" for name in left_out)
+    return f"It passes with: {flags} (alone in 8 bits: {told}), which --keep-float {AUTO} finds"
 
 
 def odd_windows(

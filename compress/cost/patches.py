@@ -1,11 +1,14 @@
 """Multiply-accumulates of a patch encoder, in closed form; what counts is as in macs.py."""
 
+import numpy as np
+
+from train.models.fourier import cheapest
 from train.models.patches_config import PatchesConfig
 
 from .macs import SAMPLE_RATE, Macs, layer_macs
 
-_WINDOW_SAMPLES, BINS = 400, 255
-"""Of the log-mel front end: a convolution gives real and imaginary part of each bin in use."""
+_DFT = cheapest(512, 400, np.arange(1, 256))
+"""Of the log-mel front end: Kaldi's window, and the bins that lie under its mel filters."""
 
 
 def patch_macs(
@@ -33,7 +36,7 @@ def patch_macs(
     tokens = shown + config.cls_token
     frames = config.num_frames(num_samples)
     return Macs(
-        extractor=frames * BINS * (2 * _WINDOW_SAMPLES + config.num_mels),
+        extractor=frames * (_DFT.macs + _DFT.bins.size * config.num_mels),
         projection=shown * config.patch_dim * config.embed_dim,
         positions=0,
         layers=sum(

@@ -142,7 +142,7 @@ def export(
         typer.Option(
             metavar="LAYER",
             help="int8: layer left in float, such as classifier or 'body.encoder.layers.0.*'; "
-            "repeatable.",
+            "repeatable. auto: as few of the worst as the two limits below ask for.",
         ),
     ] = None,
     min_snr_db: Annotated[

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from tiny_graphs import LAYERS, audio, evidence, tiny_graph
 
 from export import ExportError
-from export.gate import SNR_CEILING_DB, Judge, Limits, Quantization, quantize, snr_db
+from export.gate import (
+    AUTO,
+    SNR_CEILING_DB,
+    Judge,
+    Limits,
+    Quantization,
+    _fewest_left_out,
+    quantize,
+    snr_db,
+)
 from export.quantize import Precision, Quantizer
 from runtime.backends.onnx import Engine
 
@@ -19,6 +28,7 @@ INT8 = [precision for precision in Precision if precision is not Precision.FLOAT
 GRAPH = tiny_graph()
 FLOATS = Engine(GRAPH).run({"pcm": audio(24, seed=2)})["posteriors"]
 WANTED = FLOATS.argmax(axis=1)
+SAME = Judge(GRAPH, evidence()).compare(GRAPH)
 
 
 def asked(precision=Precision.INT8_STATIC, **changes):
@@ -62,7 +72,9 @@ def test_layers_kept_in_float_are_told_and_bring_the_model_closer():
 
 
 def way_out(message):
-    return tuple(re.findall(r"--keep-float (\S+)", message))
+    named = re.findall(r"--keep-float (\S+)", message)
+    assert named.pop() == "auto"  # told last, as what finds the others by itself
+    return tuple(named)
 
 
 def test_a_layer_with_an_outlier_is_named_and_without_it_the_model_passes():
@@ -73,6 +85,50 @@ def test_a_layer_with_an_outlier_is_named_and_without_it_the_model_passes():
     assert way_out(str(refused.value)) == ("body.deep",)
     accepted = quantize(graph, asked(keep_float=("body.deep",)))
     assert accepted.comparison.snr_db >= 20.0
+
+
+def test_auto_leaves_out_what_the_refusal_names_and_nothing_where_all_is_well():
+    graph = tiny_graph(outlier=3_000.0)
+    found = quantize(graph, asked(keep_float=(AUTO,)))
+    assert found.kept_float == ("body.deep",)
+    assert found.graph == quantize(graph, asked(keep_float=("body.deep",))).graph
+    assert found.comparison.faults(Limits()) == []
+    beside = quantize(graph, asked(keep_float=("classifier", AUTO)))
+    assert beside.kept_float == ("body.deep", "classifier")
+    assert quantize(GRAPH, asked(keep_float=(AUTO,))).kept_float == ()
+
+
+def test_auto_keeps_stricter_limits_by_leaving_out_more():
+    stricter = Limits(min_snr_db=quantize(GRAPH, asked()).comparison.snr_db + 1.0)
+    found = quantize(GRAPH, asked(keep_float=(AUTO,), limits=stricter))
+    assert found.comparison.snr_db >= stricter.min_snr_db
+    assert 0 < len(found.kept_float) < len(LAYERS)
+    with pytest.raises(ExportError, match="No choice of layers passes"):
+        quantize(GRAPH, asked(keep_float=(AUTO,), limits=Limits(min_snr_db=SNR_CEILING_DB)))
+
+
+class OpensAfter:
+    """Judge and quantizer of layers 0, 1, …: limits are kept once so many are left out."""
+
+    def __init__(self, layers, needed):
+        self.layers, self.needed, self.tried = layers, needed, []
+
+    def quantized(self, names):
+        self.tried.append(self.layers - len(names))
+        return b""
+
+    def compare(self, _graph):
+        return dataclasses.replace(SAME, snr_db=30.0 if self.tried[-1] >= self.needed else 10.0)
+
+
+@given(layers=st.integers(2, 60), needed=st.integers(1, 60))
+def test_the_fewest_are_left_out_where_one_more_never_hurts(layers, needed):
+    gate = OpensAfter(layers, needed)
+    worst = [str(number) for number in range(layers)]
+    found = _fewest_left_out(gate, gate, worst, Limits())
+    expected = set(worst[needed:])
+    assert (set() if found is None else found.names) == expected
+    assert len(gate.tried) == len(set(gate.tried)) <= 2 * layers.bit_length()
 
 
 def test_ranges_that_saturate_on_louder_audio_are_caught():

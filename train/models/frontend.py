@@ -1,7 +1,7 @@
-"""Log-mel and MFCC as graph operations: windows, a matrix, squares, a matrix, a log, a DCT.
+"""Log-mel and MFCC as graph operations: a DFT in two products, squares, a matrix, a log, a DCT.
 
-Window shape, DC removal and pre-emphasis are linear, so they fold into the first matrix: the
-module that trains is the module that exports, and an app feeds plain PCM.
+All of it is products, sums and copies, which every format has: the module that trains is the
+module that exports, and an app feeds plain PCM.
 Sources: Kaldi's feature definitions; librosa 0.11's `feature` and `filters`; `tf.signal`, as ARM's
 Keyword Transformer (google-research's kws_streaming) and MLPerf Tiny use it.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .fourier import cheapest
 from .frontend_config import HOP_SAMPLES as HOP_SAMPLES
 from .frontend_config import SAMPLE_RATE as SAMPLE_RATE
 from .frontend_config import WINDOW_SAMPLES as WINDOW_SAMPLES
@@ -27,7 +28,9 @@ _LEAST_POWER = 1e-36
 class FrontEnd(nn.Module):
     """A spectrogram or its cepstra, in any flavour that a config describes."""
 
-    kernel: Tensor
+    window: Tensor
+    rows: Tensor
+    places: Tensor
     mel: Tensor
     cosines: Tensor
 
@@ -51,11 +54,16 @@ class FrontEnd(nn.Module):
                 f"bins of {SAMPLE_RATE / config.fft_size:g} Hz all miss the mel filters, which lie "
                 f"between {config.lowest_hz:g} and {config.highest_hz:g} Hz; raise fft_size"
             )
-        kernel = torch.from_numpy(_spectrum_kernel(config, bins)).to(dtype)
-        self.register_buffer("kernel", kernel, persistent=False)
-        self.register_buffer("mel", torch.from_numpy(filters[bins]).to(dtype), persistent=False)
-        cosines = torch.from_numpy(_cepstrum_matrix(config)).to(dtype)
-        self.register_buffer("cosines", cosines, persistent=False)
+        split = cheapest(config.fft_size, config.window_samples, bins)
+        self._stride, self._num_residues = split.stride, len(split.residues)
+        self._surplus = split.num_rows * split.stride - config.window_samples
+        window = np.pad(_window(config), (0, self._surplus)).reshape(-1, split.stride).T
+        rows, places = split.tables()
+        mel = np.where(split.bins[:, None] < 0, 0.0, filters[split.bins])
+        tables = {"window": window, "rows": rows, "places": places, "mel": mel}
+        for name, table in {**tables, "cosines": _cepstrum_matrix(config)}.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(table)).to(dtype)
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) in [-1, 1] to (batch, frames, output_dim).
@@ -63,11 +71,15 @@ class FrontEnd(nn.Module):
         At least the samples of one frame; `config.num_frames` tells how many frames they give.
         """
         config = self.config
-        framed = _frames(
+        frames = _frames(
             _with_margins(waveform, *config.margins), config.window_samples, config.hop_samples
         )
-        real, imaginary = functional.linear(framed, self.kernel).square().chunk(2, dim=2)
-        energies = real + imaginary  # (batch, frames, bins)
+        if config.remove_mean:
+            frames = frames - frames.mean(dim=2, keepdim=True)
+        if config.preemphasis:
+            # What lies before a frame's first sample does not matter: all windows begin at zero.
+            frames = frames - config.preemphasis * functional.pad(frames, (1, -1))
+        energies = self._powers(frames)
         if config.spectrum == "magnitude":
             energies = energies.clamp_min(_LEAST_POWER).sqrt()
         features = self._log(energies @ self.mel)
@@ -77,6 +89,17 @@ class FrontEnd(nn.Module):
         for _ in range(config.num_deltas):
             orders.append(_delta(orders[-1]))
         return torch.cat(orders, dim=-1) if config.num_deltas else features
+
+    def _powers(self, frames: Tensor) -> Tensor:
+        """(batch, frames, window_samples) to (batch, frames, bins), in the order of `mel`."""
+        if self._surplus:
+            frames = functional.pad(frames, (0, self._surplus))
+        # (batch, frames, places, rows): a row's place is transformed apart from the others
+        split = frames.unflatten(2, (-1, self._stride)).transpose(2, 3) * self.window
+        parts = (split @ self.rows).unflatten(3, (self._num_residues, 2))
+        parts = parts.permute(0, 3, 1, 2, 4).flatten(3)  # (batch, residues, frames, 2 * places)
+        real, imaginary = (parts @ self.places).square().chunk(2, dim=3)
+        return (real + imaginary).transpose(1, 2).flatten(2)
 
     def _log(self, energies: Tensor) -> Tensor:
         config = self.config
@@ -138,27 +161,16 @@ def _delta(features: Tensor) -> Tensor:
     return (2 * far + near) / 10.0
 
 
-def _spectrum_kernel(config: FrontEndConfig, bins: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(2 * bins, window): window · pre-emphasis · DC removal, then cosines and sines."""
-    size = config.window_samples
-    index = np.arange(size)
-    frame = np.eye(size)
-    if config.remove_mean:
-        frame -= 1.0 / size
-    if config.preemphasis:
-        emphasize = np.eye(size) - config.preemphasis * np.eye(size, k=-1)
-        emphasize[0, 0] = 1.0 - config.preemphasis  # Kaldi repeats the first sample before a frame
-        frame = emphasize @ frame
+def _window(config: FrontEndConfig) -> NDArray[np.float64]:
+    """(window_samples,), of which the first is 0.
+
+    Where in the FFT's frame the window lies turns phases alone, which the squares drop.
+    """
+    index = np.arange(config.window_samples)
     if config.window == "povey":
-        window = (0.5 - 0.5 * np.cos(2 * math.pi * index / (size - 1))) ** 0.85
-    else:
-        window = 0.5 - 0.5 * np.cos(2 * math.pi * index / size)
-    # Where in the FFT's frame the window lies turns phases alone, which the squares drop.
-    phase = 2 * math.pi * np.outer(bins, index) / config.fft_size
-    kernel: NDArray[np.float64] = np.concatenate([np.cos(phase), -np.sin(phase)]) @ (
-        window[:, None] * frame
-    )
-    return kernel
+        hann = 0.5 - 0.5 * np.cos(2 * math.pi * index / (config.window_samples - 1))
+        return np.asarray(hann**0.85)
+    return np.asarray(0.5 - 0.5 * np.cos(2 * math.pi * index / config.window_samples))
 
 
 def _mel_filters(config: FrontEndConfig) -> NDArray[np.float64]:

@@ -134,7 +134,9 @@ def test_frames_that_stand_alone_are_the_same_made_one_by_one(config):
 def test_bins_that_no_filter_looks_at_are_not_computed():
     config = dataclasses.replace(preset("mlperf-tiny-mfcc"), lowest_hz=1_000.0)
     # 1000 / 31.25 = 32 and 4000 / 31.25 = 128 are the outer corners, of weight zero
-    assert FrontEnd(config).kernel.shape == (2 * 95, 480)
+    mel = FrontEnd(config).mel
+    assert int(mel.any(dim=1).sum()) == 95
+    assert len(mel) < 1.2 * 95  # some residues have a bin fewer than others
 
 
 def test_tables_are_no_part_of_a_checkpoint():

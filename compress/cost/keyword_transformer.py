@@ -12,8 +12,9 @@ def keyword_macs(config: KeywordTransformerConfig) -> Macs:
     from train.models.frontend import FrontEnd
 
     frontend, frames = preset(config.frontend), config.window_frames
-    tables = FrontEnd(frontend)  # tells which bins of the spectrum are computed
-    by_frame = tables.kernel.numel() + tables.mel.numel()
+    tables = FrontEnd(frontend)  # tells how it splits a spectrum, and which bins are computed
+    num_places = tables.window.shape[0]
+    by_frame = num_places * tables.rows.numel() + tables.places.numel() + tables.mel.numel()
     if frontend.num_cepstra:
         by_frame += tables.cosines.numel()
     by_layer = layer_macs(

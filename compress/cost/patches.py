@@ -9,6 +9,8 @@ from .macs import SAMPLE_RATE, Macs, layer_macs
 
 _DFT = cheapest(512, 400, np.arange(1, 256))
 """Of the log-mel front end: Kaldi's window, and the bins that lie under its mel filters."""
+BINS = _DFT.bins.size
+"""Powers that it computes of a frame."""
 
 
 def patch_macs(
@@ -36,7 +38,7 @@ def patch_macs(
     tokens = shown + config.cls_token
     frames = config.num_frames(num_samples)
     return Macs(
-        extractor=frames * (_DFT.macs + _DFT.bins.size * config.num_mels),
+        extractor=frames * (_DFT.macs + BINS * config.num_mels),
         projection=shown * config.patch_dim * config.embed_dim,
         positions=0,
         layers=sum(

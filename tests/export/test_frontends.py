@@ -24,7 +24,7 @@ def test_a_front_end_is_matrix_products_and_equals_torch(name, tmp_path):
         front_end, path.read_bytes(), lengths, output="features", tolerance=1e-5
     )  # raises beyond the tolerance
     operators = [node.op_type for node in onnx.load(path).graph.node]
-    # Of windows with both stages' waves, of powers with mel filters, for MFCC of those with cosines.
+    # Of windows with both stages' waves, of powers with mel filters; for MFCC of those with cosines
     assert operators.count("MatMul") == (4 if name.endswith("mfcc") else 3)
     assert not {"Conv", "STFT", "DFT", "Loop", "Scan", "If"} & set(operators)
 

@@ -159,8 +159,8 @@ class PretrainRecipe:
     devices: DeviceConfig = DeviceConfig()
     """Precision, and what several processes share."""
     without_labelled: LabelShare | None = None
-    """Speakers of whom a fine-tuning with this as `labelled` has labels are left out; None: every
-    recording of the train partition is used."""
+    """Speakers of whom a fine-tuning with this as `labelled`, and with the same batch.min_seconds,
+    has labels are left out; None: every recording of the train partition is used."""
     log: LogConfig = LogConfig()
     """When to log and save."""
     seed: Seed = 0

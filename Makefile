@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles optimum-check device-wheel c-demo arm64-check soak clean
+.PHONY: demo test lint results teachers compression bundles keywords optimum-check device-wheel c-demo arm64-check soak clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -32,6 +32,11 @@ teachers: $(VENV)/.benchmarks
 # Can a search be trusted? Writes docs/results/compress.md; about 90 minutes on two cores, resumable.
 compression: $(VENV)/.all
 	$(BIN)/python benchmarks/compression.py --data $(or $(DATA),../shared/data/speech_commands)
+
+# What pretraining is worth to keywords with few labels. Writes docs/results/keywords.md; about 90 minutes on two cores,
+# resumable.
+keywords: $(VENV)/.all
+	$(BIN)/python benchmarks/keywords.py --data $(or $(DATA),../shared/data/speech_commands)
 
 # What goes through Hugging Face's optimum, in an environment of its own (about 2 GB, minutes): its
 # transformers is older than the one that the other tests want.

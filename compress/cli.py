@@ -151,7 +151,7 @@ def pretrain(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Pretrain on unlabelled speech: wav2vec 2.0, HuBERT, data2vec, data2vec 2.0, MAE or DMAE."""
+    """Pretrain on unlabelled speech: wav2vec 2.0, HuBERT, data2vec, 2.0 and KWS, MAE or DMAE."""
     from train.distributed import rank
     from train.pretrain import load_pretraining
     from train.pretrain import pretrain as run
@@ -226,6 +226,13 @@ def finetune(
     random_init: Annotated[
         bool, typer.Option("--random-init", help="Take only the sizes of --model.")
     ] = False,
+    noise: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of noises and rooms that clips are mixed with; its manifest.csv labels "
+            "them noise and rir."
+        ),
+    ] = None,
     seed: Seed = None,
     set_: Set = None,
     resume: Resume = False,
@@ -246,7 +253,9 @@ def finetune(
 
         show(finetuning(asked, source, data), as_json)
         return
-    trained = run(asked, data, source, out, random_init=random_init, resume=resume)
+    trained = run(
+        asked, data, source, out, random_init=random_init, resume=resume, surroundings=noise
+    )
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     accuracies = {
         f"{part}_accuracy": scores[part]["accuracy"] for part in ("valid", "test") if part in scores

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.patches_config import PatchesConfig
 
+from .cost.keyword_transformer import keyword_activation_bytes, keyword_macs
 from .cost.macs import SAMPLE_RATE, macs
 from .cost.memory import FLOAT, HALF, layer_bytes
 from .cost.patches import patch_macs
@@ -122,7 +124,11 @@ def hours_on_gpus(flops: float, tflops: float | None) -> dict[str, Any]:
 
 
 def _macs_of_a_second(config: "EncoderConfig") -> int:
-    return (patch_macs(config) if isinstance(config, PatchesConfig) else macs(config)).total
+    if isinstance(config, PatchesConfig):
+        return patch_macs(config).total
+    if isinstance(config, KeywordTransformerConfig):
+        return round(keyword_macs(config).total * SAMPLE_RATE / config.window_samples)
+    return macs(config).total
 
 
 def shape_of(recipe: "PretrainRecipe", teacher: PatchesConfig | None = None) -> Shape:
@@ -176,6 +182,10 @@ def forward_macs(recipe: "PretrainRecipe", shape: Shape) -> tuple[int, int]:
     """
     if isinstance(recipe.encoder, PatchesConfig):
         return patch_forward_macs(cast("DmaeRecipe", recipe), shape.teacher)
+    if isinstance(recipe.encoder, KeywordTransformerConfig):
+        window = keyword_macs(recipe.encoder)
+        heads = shape.head_params * recipe.encoder.window_frames
+        return window.total + heads, window.projection + window.layers
     config, crop = recipe.encoder, round(recipe.batch.crop_seconds * SAMPLE_RATE)
     student = macs(config, crop, shown_ratio=shape.shown_ratio)
     heads = shape.head_params * config.num_frames(crop)
@@ -198,6 +208,10 @@ def memory_of(recipe: "PretrainRecipe", shape: Shape, pass_seconds: float) -> Me
     if isinstance(recipe.encoder, PatchesConfig):
         by_utterance: float = patch_activation_bytes(
             cast("DmaeRecipe", recipe), shape.teacher, half
+        )
+    elif isinstance(recipe.encoder, KeywordTransformerConfig):
+        by_utterance = keyword_activation_bytes(
+            recipe.encoder, half, teacher=shape.frozen_params > 0
         )
     else:
         by_utterance = _activation_bytes(recipe, recipe.encoder, shape, crop, half)

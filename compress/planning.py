@@ -159,16 +159,20 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     from train.data.selection import labels_of
     from train.finetune import check_source
     from train.models.wav2vec2 import load_encoder
+    from train.tasks.bodies import BODIES, ENCODER
 
     check_source(recipe, model)
     body: dict[str, Any] = {"body": recipe.body}
     if model is not None:
-        body |= {"model": str(model), "model_params": _num_params(load_encoder(model))}
+        read = load_encoder if recipe.body == ENCODER else BODIES[recipe.body].load
+        assert read is not None, "check_source lets no model pass for the others"
+        body |= {"model": str(model), "model_params": _num_params(read(model))}
     cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
     return {
         **body,
         **_corpus(data, recipe.batch.min_seconds),
         "labels": list(recipe.labels or labels_of(cuts, min_clips=recipe.min_clips_per_label)),
+        "share_of_labels": recipe.labelled.share,
         "updates": recipe.updates,
     }
 

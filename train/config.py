@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from .data.label_share import LabelShare
+from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.patches_config import PatchesConfig
 from .models.wav2vec2_config import Wav2Vec2Config
 
-EncoderConfig = Wav2Vec2Config | PatchesConfig
+EncoderConfig = Wav2Vec2Config | PatchesConfig | KeywordTransformerConfig
 """Of any family."""
 
 STRICT = ConfigDict(extra="forbid")
@@ -156,6 +158,9 @@ class PretrainRecipe:
     """Audio of an update."""
     devices: DeviceConfig = DeviceConfig()
     """Precision, and what several processes share."""
+    without_labelled: LabelShare | None = None
+    """Speakers of whom a fine-tuning with this as `labelled`, and with the same batch.min_seconds,
+    has labels are left out; None: every recording of the train partition is used."""
     log: LogConfig = LogConfig()
     """When to log and save."""
     seed: Seed = 0

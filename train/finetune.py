@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,9 @@ from . import run
 from .config import STRICT, BatchConfig, DeviceConfig, LogConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
 from .data.corpus import read_corpus, usable
-from .data.cuts import SILENCE
+from .data.cuts import SILENCE, label_of
+from .data.label_share import LabelShare, labelled
+from .data.rooms import Surroundings, read_surroundings
 from .data.selection import check_labels, labels_of, partition_of
 from .data.source import Recordings
 from .errors import RecipeError
@@ -26,14 +29,13 @@ from .models.checkpoints import digest, load_config
 from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
-from .models.keyword_transformer import KeywordTransformerConfig
+from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .seeding import seeded
+from .tasks.augmenting import AugmentConfig, ClipPool, Variation, front_ends
 from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
-    AugmentConfig,
-    ClipPool,
     KeywordModel,
     KeywordObjective,
     confusion,
@@ -52,7 +54,8 @@ class KeywordsRecipe:
     task: Literal["keywords"]
     """The head and the score."""
     body: str = ENCODER
-    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch."""
+    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch or, where there is
+    a pretraining for it, from --model, which then gives the sizes too."""
     bc_resnet: BcResNetConfig = BcResNetConfig()
     """Sizes of the `bc_resnet` body."""
     conformer: ConformerConfig = ConformerConfig()
@@ -67,6 +70,8 @@ class KeywordsRecipe:
     """Classes; clips of other words are left out. None: every label with enough clips."""
     min_clips_per_label: int = 50
     """Clips of the train partition that make a label a class of its own."""
+    labelled: LabelShare = LabelShare()
+    """Share of the train partition's clips that are learned from, as if no other had a label."""
     window_seconds: float = 1.0
     """What the model judges; clips are centred in it, and a causal body answers at its end."""
     streaming: Literal["sliding_window", "incremental"] = "sliding_window"
@@ -130,16 +135,19 @@ def finetune(
     *,
     random_init: bool,
     resume: bool,
+    surroundings: Path | None = None,
 ) -> Path:
     """Train, score on the valid and test partitions, and save.
 
     Args:
         recipe: what to train and how.
         data: a labelled corpus with partitions.
-        model: an encoder's checkpoint, for the `wav2vec2` body.
+        model: checkpoint of a pretraining; the `wav2vec2` body needs one, others may have one.
         out: the run folder.
         random_init: take only the sizes of `model`, to measure what its weights are worth.
         resume: go on in a folder that was started with the same recipe.
+        surroundings: a folder of noises and rooms that clips are mixed with, beside the corpus's
+            own silence.
 
     Returns:
         the keyword model's checkpoint, `out/model`; scores are in `out/scores.json`.
@@ -151,7 +159,8 @@ def finetune(
     made_from = {
         "data": data.resolve().name,
         "random_init": random_init,
-        "model": None if model is None else _origin(model),
+        "model": None if model is None else _origin(model, recipe.body),
+        **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
     }
     run.check(out, recipe, resume=resume, **made_from)
     if (out / "scores.json").is_file():
@@ -164,6 +173,8 @@ def finetune(
     packed = PackedAudio.of(cuts, progress=True)
     cuts = cuts.filter(lambda cut: cut.supervisions[0].text in labels).to_eager()
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    train_cuts = labelled(train_cuts, recipe.labelled)
+    around = Surroundings() if surroundings is None else read_surroundings(surroundings)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
     if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
@@ -171,8 +182,27 @@ def finetune(
             f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
             "take for a part of it; leave it at 0, or train a causal body"
         )
+    if recipe.augment.stripes.masks and not front_ends(keyword_model):
+        raise RecipeError(
+            f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
+            "leave it out, or train a body with a front end"
+        )
     run.start(out, recipe, resume=resume, **made_from)
-    _train(recipe, keyword_model, train_cuts, packed, out)
+    silence = [packed.waveform(cut.id) for cut in train_cuts if label_of(cut) == SILENCE]
+    noises = [noise for noise in silence if np.any(noise)]
+    variation = Variation(
+        recipe.augment,
+        replace(around, noises=(*noises, *around.noises)),
+        ClipPool(packed, tuple(train_cuts.ids)),
+    )
+    objective = KeywordObjective(
+        keyword_model,
+        variation,
+        window_samples=recipe.window_samples,
+        label_smoothing=recipe.label_smoothing,
+    )
+    source = Recordings(train_cuts, packed)
+    _train(recipe, objective, source, out, from_checkpoint=model is not None)
     save_keywords(out / "model", keyword_model)
     _score(recipe, keyword_model, cuts, packed, out / "scores.json")
     run.finish(out)
@@ -185,49 +215,73 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
     Raises:
         RecipeError: recipe and `model` do not fit.
     """
-    if (recipe.body == ENCODER) != (model is not None):
-        raise RecipeError(
-            f"a recipe with body {recipe.body!r} "
-            + ("needs --model, an encoder's checkpoint" if model is None else "takes no --model")
-        )
+    if recipe.body == ENCODER:
+        if model is None:
+            raise RecipeError(
+                f"a recipe with body {ENCODER!r} needs --model, an encoder's checkpoint"
+            )
+    elif model is not None and BODIES[recipe.body].load is None:
+        raise RecipeError(f"a recipe with body {recipe.body!r} takes no --model")
 
 
-def _origin(model: Path) -> dict[str, Any]:
+def _origin(model: Path, family: str) -> dict[str, Any]:
     """An encoder's digest and what it was made from, for the bundle's manifest."""
-    return {"sha256": digest(model), **load_config(model, "wav2vec2").get("provenance", {})}
+    return {"sha256": digest(model), **load_config(model, family).get("provenance", {})}
 
 
 def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
-    if model is None:
-        return BODIES[recipe.body].build(getattr(recipe, recipe.body))
+    if recipe.body != ENCODER:
+        return _own_body(recipe, model, random_init)
+    assert model is not None
     encoder = load_encoder(model)
     if random_init:
         encoder = Wav2Vec2Encoder(encoder.config)
     return pooled(encoder)
 
 
+def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
+    """A body with a front end of its own: new, or read from the checkpoint of a pretraining.
+
+    Raises:
+        RecipeError: the recipe asks for other sizes than the checkpoint has.
+    """
+    kind, asked = BODIES[recipe.body], getattr(recipe, recipe.body)
+    if model is None:
+        return kind.build(asked)
+    assert kind.load is not None
+    body: Any = kind.load(model)
+    found = body.config
+    if asked not in (kind.config(), found):
+        name = next(key for key in asdict(asked) if getattr(asked, key) != getattr(found, key))
+        raise RecipeError(
+            f"{model} has {recipe.body}.{name} {getattr(found, name)!r} where the recipe has "
+            f"{getattr(asked, name)!r}; sizes come from the checkpoint: leave the recipe's out"
+        )
+    if found.window_samples != recipe.window_samples:
+        raise RecipeError(
+            f"{model} judges windows of {found.window_samples} samples; set window_seconds to "
+            f"{found.window_samples / SAMPLE_RATE:g}"
+        )
+    return kind.build(found) if random_init else body
+
+
 def _train(
-    recipe: KeywordsRecipe, model: KeywordModel, cuts: CutSet, packed: PackedAudio, out: Path
+    recipe: KeywordsRecipe,
+    objective: KeywordObjective,
+    source: Recordings,
+    out: Path,
+    *,
+    from_checkpoint: bool,
 ) -> None:
-    noises = [packed.waveform(cut.id) for cut in cuts if cut.supervisions[0].text == SILENCE]
-    objective = KeywordObjective(
-        model,
-        recipe.augment,
-        window_samples=recipe.window_samples,
-        noises=[noise for noise in noises if np.any(noise)],
-        leads=ClipPool(packed, tuple(cuts.ids)),
-        label_smoothing=recipe.label_smoothing,
-    )
+    learned_before = "model.body.encoder." if recipe.body == ENCODER else "model.body."
     learner = Learner(
         objective,
         recipe.optimizer,
         updates=recipe.updates,
         seed=recipe.seed,
-        learning_rate_scale={"model.body.encoder.": recipe.body_rate_scale},
+        learning_rate_scale={learned_before: recipe.body_rate_scale} if from_checkpoint else None,
     )
-    run.fit(
-        learner, Recordings(cuts, packed), recipe.batch, recipe.log, out, devices=DeviceConfig()
-    )
+    run.fit(learner, source, recipe.batch, recipe.log, out, devices=DeviceConfig())
 
 
 def _score(

@@ -101,7 +101,9 @@ def pretrain(
     with joined():
         with first_process_first():
             run.check(out, recipe, resume=resume, **made_from)
-            source = open_source(data, min_seconds=recipe.batch.min_seconds)
+            source = open_source(
+                data, min_seconds=recipe.batch.min_seconds, without=recipe.without_labelled
+            )
             run.start(out, recipe, resume=resume, **made_from)
         trained = (out / "model").is_dir()
         if not trained:

@@ -9,6 +9,8 @@ from .macs import SAMPLE_RATE, Macs, layer_macs
 
 _DFT = cheapest(512, 400, np.arange(1, 256))
 """Of the log-mel front end: Kaldi's window, and the bins that lie under its mel filters."""
+BINS = _DFT.bins.size
+"""Powers that it computes of a frame."""
 
 FRONT_END_NUMBERS = 2 * _DFT.stride * (_DFT.num_rows + len(_DFT.residues)) + 4 * _DFT.bins.size
 """Of a frame, there at once: its samples as they are and split, and what the first stage makes of
@@ -40,7 +42,7 @@ def patch_macs(
     tokens = shown + config.cls_token
     frames = config.num_frames(num_samples)
     return Macs(
-        extractor=frames * (_DFT.macs + _DFT.bins.size * config.num_mels),
+        extractor=frames * (_DFT.macs + BINS * config.num_mels),
         projection=shown * config.patch_dim * config.embed_dim,
         positions=0,
         layers=sum(

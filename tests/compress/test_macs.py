@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from compress.cost.keyword_transformer import keyword_macs
 from compress.cost.macs import macs
 from compress.cost.patches import patch_macs
 from compress.costing import (
@@ -29,6 +30,8 @@ from train.config import BatchConfig, DeviceConfig
 from train.data.batches import Batch
 from train.models.context import Visible
 from train.models.families import family_of
+from train.models.keyword_transformer import KeywordEncoder
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.patches import PatchEncoder
 from train.models.patches_config import PatchesConfig
 from train.models.streaming import initial
@@ -161,6 +164,7 @@ RECIPES = {
     "wav2vec2": ({"updates": 7, "final_dim": 32, "entries": 16}, {}),
     "data2vec": (SEEN, STACK),
     "data2vec2": (SEEN | {"num_masks": 4}, STACK | {"alibi": True, "mask_embedding": False}),
+    "data2vec_kws": (SEEN, {}),
     "dmae": ({"updates": 7, "feature_weight": 0.0}, {}),
     "dmae_teacher": ({"updates": 7}, {}),
 }
@@ -219,8 +223,27 @@ def test_an_utterance_too_short_for_a_patch_costs_nothing_that_could_be_told():
         patch_macs(patches(), 1_000)
 
 
+KEYWORDS = KeywordTransformerConfig(num_layers=4, num_heads=2, head_dim=32, pool="mean")
+WINDOWS = BatchConfig(seconds=3.0, crop_seconds=1.0, min_seconds=0.5)
+
+
+@pytest.mark.parametrize("projects", [True, False])
+@pytest.mark.parametrize("frontend", ["tensorflow-mfcc", "kaldi-logmel"])
+def test_torch_counts_the_same_multiplications_of_a_window(frontend, projects):
+    config = KeywordTransformerConfig(
+        frontend=frontend, num_layers=3, project_single_head=projects, window_samples=12_000
+    )
+    encoder = KeywordEncoder(config).eval()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        encoder(torch.zeros(1, 12_000))
+    assert counter.get_total_flops() == 2 * keyword_macs(config).total
+
+
 def recipe_of(name):
     values, encoder = RECIPES[name]
+    if name == "data2vec_kws":
+        kind = get_objective(name).Recipe
+        return kind(objective=name, encoder=KEYWORDS, batch=WINDOWS, **values)
     objective = name.partition("_")[0]
     kind = HubertRecipe if objective == "hubert" else get_objective(objective).Recipe
     if objective == "data2vec2":
@@ -232,8 +255,8 @@ def recipe_of(name):
 
 
 def built(recipe):
-    """The objective and a batch of three crops, 12 s."""
-    rows, samples = 3, 64_000
+    """The objective and a batch of three crops."""
+    rows, samples = 3, round(recipe.batch.crop_seconds * 16_000)
     names = [f"clip{row}" for row in range(rows)]
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -327,7 +350,7 @@ def measured_peak(recipe, autocast):
 @pytest.mark.parametrize("name", RECIPES)
 def test_memory_is_told_within_a_fifth_of_a_measured_peak(name):
     recipe = recipe_of(name)
-    said = memory_of(recipe, shape_of(recipe, teacher_of(recipe)), 12.0)
+    said = memory_of(recipe, shape_of(recipe, teacher_of(recipe)), recipe.batch.seconds)
     assert said.total == pytest.approx(measured_peak(recipe, autocast=False), rel=0.2)
 
 
@@ -335,7 +358,7 @@ def test_memory_is_told_within_a_fifth_of_a_measured_peak(name):
 def test_in_bf16_no_more_is_needed_than_is_told_and_two_thirds_are(name):
     # More is told than a CPU takes: its norms work in bfloat16, a GPU's in float32.
     recipe = dataclasses.replace(recipe_of(name), devices=DeviceConfig(precision="bf16"))
-    said = memory_of(recipe, shape_of(recipe, teacher_of(recipe)), 12.0)
+    said = memory_of(recipe, shape_of(recipe, teacher_of(recipe)), recipe.batch.seconds)
     share = measured_peak(recipe, autocast=True) / said.total
     assert 0.66 < share < 1.0
 

@@ -8,12 +8,15 @@ import torch
 
 from compress.folders import recipe_folder
 from train.errors import RecipeError
+from train.finetune import KeywordsRecipe
+from train.models.keyword_transformer import KeywordEncoder
 from train.models.patches import PatchEncoder
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.pretrain import get_objective, load_pretraining, objective_names
+from train.recipe import load_recipe
 
 FOLDER = recipe_folder("train")
-OF_FRAMES = [name for name in objective_names() if name != "dmae"]
+OF_FRAMES = [name for name in objective_names() if name not in ("dmae", "data2vec_kws")]
 STEMS = [f"{name}-{size}" for name in OF_FRAMES for size in ("base", "large", "tiny")]
 TEACHER_OF = {"dmae-base": "mae-large", "dmae-tiny": "mae-tiny"}
 OF_PATCHES = [*TEACHER_OF, "mae-base", *TEACHER_OF.values()]
@@ -69,7 +72,7 @@ def recipe_of(stem):
 def test_an_override_cannot_pass_one_objectives_recipe_off_as_anothers(name):
     other = next(other for other in objective_names() if other != name)
     with pytest.raises(RecipeError, match="objective: "):
-        load_pretraining(f"{name}-tiny", FOLDER, [f"objective={other}"])
+        load_pretraining(f"{name.replace('_', '-')}-tiny", FOLDER, [f"objective={other}"])
 
 
 def objective_on_meta(recipe):
@@ -281,3 +284,56 @@ def test_tiny_clips_are_96_frames_of_64_mels():
         assert recipe.encoder.num_frames(samples) == 96
         assert recipe.encoder.num_patches(samples) == 96
         assert recipe.encoder.num_mels == 64
+
+
+OF_KEYWORDS = {
+    # width, heads, feed-forward width, and parameters with 12 classes of ARM's, whose attention
+    # always has an output projection
+    "data2vec-kws": (64, 1, 256, 607_308),
+    "data2vec-kws-2": (128, 2, 512, 2_394_252),
+    "data2vec-kws-3": (192, 3, 768, 5_360_844),
+}
+
+
+@pytest.mark.parametrize("stem", OF_KEYWORDS)
+def test_keyword_transformers_are_pretrained_as_in_the_paper(stem):
+    recipe = recipe_of(stem)
+    encoder, (width, heads, ffn, params) = recipe.encoder, OF_KEYWORDS[stem]
+    assert (encoder.embed_dim, encoder.num_heads, encoder.ffn_dim) == (width, heads, ffn)
+    assert (encoder.num_layers, encoder.head_dim, encoder.window_frames) == (12, 64, 98)
+    assert (encoder.frontend, encoder.pool, encoder.dropout) == ("librosa-mfcc", "mean", 0.1)
+    with torch.device("meta"):
+        objective = get_objective("data2vec_kws").build(KeywordEncoder(encoder), recipe)
+    learned = sum(weight.numel() for weight in objective.encoder.parameters())
+    missing = 12 * (64 * 64 + 64) if heads == 1 else 0
+    assert learned == params - (12 * width + 12) + width - missing
+    assert (recipe.mask.prob, recipe.mask.span, recipe.mask.min_spans) == (0.65, 10, 1)
+    assert (recipe.top_layers, recipe.target_of, recipe.normalize_mean) == (8, "layer", True)
+    assert (recipe.smooth_l1_beta, recipe.targets) == (0.0, "teacher")
+    ema, optimizer, batch = recipe.ema, recipe.optimizer, recipe.batch
+    assert (ema.start, ema.end, ema.updates) == (0.999, 0.9999, 1_000)
+    assert (optimizer.learning_rate, optimizer.betas, optimizer.eps) == (5e-4, (0.9, 0.98), 1e-6)
+    assert (optimizer.schedule, optimizer.warmup_updates) == ("cosine", round(0.3 * recipe.updates))
+    assert (batch.seconds, batch.crop_seconds) == (512.0, 1.0)
+    assert recipe.updates == 200 * -(-67_874 // 512)
+
+
+def test_a_tiny_keyword_recipe_has_the_body_that_its_pretraining_makes():
+    tuned = load_recipe("keywords-kwt-tiny", KeywordsRecipe, FOLDER)
+    assert tuned.keyword_transformer == recipe_of("data2vec-kws-tiny").encoder
+
+
+def test_few_labels_are_of_speakers_that_the_pretraining_leaves_out():
+    tuned = load_recipe("keywords-data2vec-kws", KeywordsRecipe, FOLDER)
+    for stem in OF_KEYWORDS:
+        assert recipe_of(stem).without_labelled == tuned.labelled
+    assert tuned.labelled.share == 0.2
+    assert tuned.updates == 140 * -(-16_969 // 512)
+    assert tuned.optimizer.warmup_updates == 10 * -(-16_969 // 512)
+
+
+def test_the_words_of_speech_commands_are_35():
+    for name in ("keywords-kwt-35", "keywords-data2vec-kws"):
+        labels = load_recipe(name, KeywordsRecipe, FOLDER).labels
+        assert len(set(labels)) == 35
+        assert list(labels) == sorted(labels)

@@ -34,6 +34,15 @@ SMALL_PATCHES = (
     "encoder.num_heads=[2, 2]",
     "encoder.ffn_dim=[24, 24]",
 )
+SMALL_KEYWORDS = (
+    "encoder.frontend=tensorflow-mfcc",
+    "encoder.embed_dim=8",
+    "encoder.head_dim=4",
+    "encoder.ffn_dim=12",
+    "encoder.num_layers=2",
+    "encoder.dropout=0.1",
+)
+SMALL_OF = {"dmae": SMALL_PATCHES, "data2vec_kws": SMALL_KEYWORDS}
 SMALL = (
     "optimizer.warmup_updates=2",
     "optimizer.learning_rate=3e-3",
@@ -55,6 +64,7 @@ SMALLER = {
     ),
     "wav2vec2": (f"updates={UPDATES}", "final_dim=8", "entries=5", "features_dropout=0.1"),
     "data2vec": (f"updates={UPDATES}", "top_layers=1", "ema.start=0.5", "ema.updates=4"),
+    "data2vec_kws": (f"updates={UPDATES}", "top_layers=1", "ema.start=0.5", "ema.updates=4"),
     "data2vec2": (
         f"updates={UPDATES}",
         "top_layers=1",
@@ -94,10 +104,10 @@ class Run:
         self.states: list[dict[str, torch.Tensor]] = []
         self.updates: list[int] = []
         needs_teacher = name == "dmae"
-        small = SMALL_PATCHES if needs_teacher else SMALL_FRAMES
-        changes = (*small, *SMALL, *SMALLER[name])
+        changes = (*SMALL_OF.get(name, SMALL_FRAMES), *SMALL, *SMALLER[name])
         teacher = frozen_teacher(folder.parent / "teacher") if needs_teacher else None
-        recipe = load_pretraining(f"{name}-tiny", recipe_folder("train"), changes)
+        stem = f"{name.replace('_', '-')}-tiny"
+        recipe = load_pretraining(stem, recipe_folder("train"), changes)
         assert recipe.batch.passes(1) == PASSES
         kind, fit = objective_class(name), runs.fit
         after_update = kind.after_update

@@ -4,23 +4,28 @@ import dataclasses
 import json
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 from train import rounds, run
 from train.config import BatchConfig, LogConfig, MaskConfig, OptimizerConfig
 from train.data.audio import PackedAudio
+from train.data.label_share import LabelShare
+from train.data.spec_augment import SpecAugmentConfig
 from train.errors import RecipeError, TrainError
 from train.finetune import KeywordsRecipe, finetune
 from train.models import wav2vec2
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from train.models.ds_cnn import DsCnnConfig
-from train.models.keyword_transformer import KeywordTransformerConfig
+from train.models.keyword_transformer import KeywordEncoder, save_keyword_encoder
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.pretrain import pretrain
-from train.tasks.keywords import AugmentConfig, KeywordObjective, load_keywords
+from train.tasks.augmenting import AugmentConfig
+from train.tasks.keywords import KeywordObjective, load_keywords
 
 UPDATES = 6
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_updates=2, clip_norm=1.0)
@@ -243,7 +248,10 @@ def keywords(body, **augment):
 def tuned(request, corpus, encoder_folder, tmp_path_factory):
     """A fine-tuning that nothing interrupted: recipe, encoder or None, folder."""
     model = encoder_folder if request.param == "wav2vec2" else None
-    recipe = keywords(request.param, max_lead_ms=300 if "causal" in request.param else 0)
+    more = {"max_lead_ms": 300} if "causal" in request.param else {}
+    if request.param != "wav2vec2":
+        more["stripes"] = SpecAugmentConfig(time_masks=1, feature_masks=1)
+    recipe = keywords(request.param, max_speed_change=0.1, **more)
     out = tmp_path_factory.mktemp("tuned") / "run"
     finetune(recipe, corpus, model, out, random_init=False, resume=False)
     return recipe, model, out
@@ -324,6 +332,78 @@ def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(
         assert rate == pytest.approx(share * OPTIMIZER.learning_rate / 3), name  # first of 2 + 1
 
 
+@pytest.fixture(scope="module")
+def keyword_encoder_folder(tmp_path_factory):
+    """A Keyword Transformer of half-second windows as a pretraining leaves it."""
+    folder = tmp_path_factory.mktemp("keyword-encoder") / "model"
+    config = KeywordTransformerConfig(**TINY_TRANSFORMER, window_samples=8_000, pool="mean")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        encoder = KeywordEncoder(config)
+    save_keyword_encoder(folder, config, encoder.state_dict(), provenance={"objective": "kws"})
+    return folder
+
+
+@pytest.mark.parametrize("random_init", [False, True])
+def test_a_pretrained_keyword_transformer_is_the_body_and_its_sizes_are_the_checkpoints(
+    random_init, corpus, keyword_encoder_folder, tmp_path
+):
+    from safetensors.torch import load_file
+
+    recipe = dataclasses.replace(
+        keywords("keyword_transformer"),
+        keyword_transformer=KeywordTransformerConfig(
+            **TINY_TRANSFORMER, window_samples=8_000, pool="mean"
+        ),
+        body_rate_scale=1e-6,
+    )
+    out = tmp_path / "run"
+    finetune(recipe, corpus, keyword_encoder_folder, out, random_init=random_init, resume=False)
+    made = load_keywords(out / "model")
+    assert made.body.config.pool == "mean"
+    stored = load_file(keyword_encoder_folder / "model.safetensors")
+    same = torch.allclose(made.body.patch.weight, stored["patch.weight"], atol=1e-6)
+    assert same != random_init
+    told = json.loads((out / "config.json").read_text())["from"]["model"]
+    assert told["objective"] == "kws"
+
+
+def test_a_recipe_of_other_sizes_than_the_checkpoints_is_refused(
+    corpus, keyword_encoder_folder, tmp_path
+):
+    with pytest.raises(
+        RecipeError, match=r"has keyword_transformer\.pool 'mean' .* 'class'; sizes"
+    ):
+        finetune(
+            keywords("keyword_transformer"),
+            corpus,
+            keyword_encoder_folder,
+            tmp_path / "run",
+            random_init=False,
+            resume=False,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_windows_of_another_length_than_the_checkpoints_are_refused(
+    corpus, keyword_encoder_folder, tmp_path
+):
+    recipe = dataclasses.replace(
+        keywords("keyword_transformer"),
+        keyword_transformer=KeywordTransformerConfig(),
+        window_seconds=1.0,
+    )
+    with pytest.raises(RecipeError, match=r"windows of 8000 samples; set window_seconds to 0\.5"):
+        finetune(
+            recipe,
+            corpus,
+            keyword_encoder_folder,
+            tmp_path / "run",
+            random_init=False,
+            resume=False,
+        )
+
+
 @pytest.mark.parametrize(
     ("body", "given", "message"),
     [("wav2vec2", False, "needs --model"), ("ds_cnn", True, "takes no --model")],
@@ -340,6 +420,54 @@ def test_a_lead_is_for_bodies_that_a_stream_can_run(corpus, tmp_path):
     with pytest.raises(RecipeError, match=r"max_lead_ms .* body 'ds_cnn' .* causal body"):
         finetune(recipe, corpus, None, tmp_path / "run", random_init=False, resume=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_stripes_are_for_bodies_with_a_front_end(corpus, encoder_folder, tmp_path):
+    recipe = keywords("wav2vec2", stripes=SpecAugmentConfig(time_masks=1))
+    with pytest.raises(RecipeError, match=r"stripes hides features, and body 'wav2vec2'"):
+        finetune(recipe, corpus, encoder_folder, tmp_path / "run", random_init=False, resume=False)
+
+
+def test_surroundings_and_labels_are_what_a_training_hears(
+    corpus, tmp_path, write_surroundings, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(
+        "train.run.fit", lambda learner, source, *_, **__: seen.append((learner, source))
+    )
+    recipe = dataclasses.replace(keywords("ds_cnn"), labelled=LabelShare(share=0.4))
+    finetune(
+        recipe,
+        corpus,
+        None,
+        tmp_path / "run",
+        random_init=False,
+        resume=False,
+        surroundings=write_surroundings,
+    )
+    ((learner, source),) = seen
+    around = learner.objective.variation.around
+    silence = [cut for cut in source.cuts if cut.supervisions[0].text == "_silence_"]
+    assert [len(noise) for noise in around.noises[len(silence) :]] == [9_000]
+    assert [len(room) for room in around.rooms] == [400]
+    # 18 clips are for training, 6 of each label
+    assert len(source.cuts) == 3 * round(0.4 * 6)
+    assert json.loads((tmp_path / "run/config.json").read_text())["from"]["surroundings"] == "rooms"
+
+
+@pytest.fixture
+def write_surroundings(tmp_path):
+    import soundfile
+
+    root = tmp_path / "rooms"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("hum", 9_000), ("hall", 400), ("later", 800)):
+        soundfile.write(root / f"{name}.wav", rng.normal(0, 0.1, size), 16_000)
+    (root / "manifest.csv").write_text(
+        "path,label,split\nhum.wav,noise,train\nhall.wav,rir,train\nlater.wav,rir,test\n"
+    )
+    return root
 
 
 def test_a_body_of_one_window_is_trained_on_no_other():

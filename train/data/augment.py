@@ -6,6 +6,8 @@ A waveform here is one clip, float32 (samples,) in [-1, 1]; nothing is changed i
 import numpy as np
 from numpy.typing import NDArray
 
+from .cuts import SAMPLE_RATE
+
 Waveform = NDArray[np.float32]
 
 
@@ -75,3 +77,65 @@ def fit_length(waveform: Waveform, num_samples: int) -> Waveform:
     fitted = np.zeros(num_samples, dtype=np.float32)
     fitted[-excess // 2 : -excess // 2 + len(waveform)] = waveform
     return fitted
+
+
+def change_speed(waveform: Waveform, speed: float) -> Waveform:
+    """Play a clip faster or slower, pitch and all.
+
+    Args:
+        waveform: the clip.
+        speed: above 1 it is shorter and higher; the result has 1 / speed of the samples.
+
+    Raises:
+        ValueError: a speed of 0 or less.
+    """
+    if speed <= 0:
+        raise ValueError(f"speed must be positive, got {speed}")
+    if speed == 1.0 or not len(waveform):
+        return waveform.copy()
+    import soxr
+
+    played: Waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)
+    return played
+
+
+def in_room(waveform: Waveform, response: Waveform) -> Waveform:
+    """Hear a clip in a room.
+
+    Args:
+        waveform: the clip.
+        response: (samples,), the room's impulse response.
+
+    Returns:
+        as many samples, as loud on average as the clip was. The response's largest sample, the
+        direct sound, is taken to come at once, so that the clip stays where it was; what the room
+        still says after the clip is cut off.
+
+    Raises:
+        ValueError: a response without a sound.
+    """
+    if not np.any(response):
+        raise ValueError("a room's response must hold a sample that is not 0")
+    direct = int(np.abs(response).argmax())
+    size = len(waveform) + len(response) - 1
+    padded = 1 << max(0, size - 1).bit_length()
+    spectrum = np.fft.rfft(waveform, padded) * np.fft.rfft(response, padded)
+    heard = np.fft.irfft(spectrum, padded)[direct : direct + len(waveform)]
+    powers = [float(np.mean(np.square(part, dtype=np.float64))) for part in (waveform, heard)]
+    if min(powers) == 0.0:
+        return waveform.copy()
+    loud: Waveform = (heard * np.sqrt(powers[0] / powers[1])).astype(np.float32)
+    return loud
+
+
+def stretch_of(noise: Waveform, num_samples: int, rng: np.random.Generator) -> Waveform:
+    """A stretch of a noise that starts anywhere, and goes on from the beginning after its end.
+
+    Raises:
+        ValueError: no noise at all.
+    """
+    if not len(noise):
+        raise ValueError("noise must hold one sample or more, got none")
+    start = int(rng.integers(len(noise)))
+    places = (start + np.arange(num_samples)) % len(noise)
+    return noise[places]

@@ -10,9 +10,11 @@ from torch.utils.data import IterableDataset
 
 from ..config import BatchConfig
 from ..distributed import rank, world_size
+from ..errors import DataError
 from .audio import PackedAudio, Waveform
 from .batches import Batch, Batches, FixedBatches, Share
 from .corpus import read_corpus, usable
+from .label_share import LabelShare, unlabelled
 from .shards import holds_shards
 from .stream import ShardedRecordings
 
@@ -66,19 +68,27 @@ class Recordings:
         return FixedBatches(self.cuts, self.packed, batch_size)
 
 
-def open_source(data: Path, *, min_seconds: float) -> Source:
+def open_source(data: Path, *, min_seconds: float, without: LabelShare | None = None) -> Source:
     """A corpus of whatever kind: tar shards are read as a stream, everything else is decoded.
 
     Args:
         data: a folder of recordings or of shards, or a shards.json.
         min_seconds: shorter recordings are left out.
+        without: speakers with labels of this share are left out; None: none are.
 
     Raises:
-        DataError: nothing of use there.
+        DataError: nothing of use there, or shards that speakers are to be left out of.
     """
     if holds_shards(data):
+        if without is not None:
+            raise DataError(
+                f"{data} holds shards, which without_labelled cannot sort by speaker; name the "
+                "corpus that they were made of"
+            )
         return ShardedRecordings.of(data, min_seconds)
     corpus = read_corpus(data)
     cuts = usable(corpus, partition="train", min_seconds=min_seconds)
+    if without is not None:
+        cuts = unlabelled(cuts, without)
     # Whole, so that every step of the way from teacher to keywords shares one cache.
     return Recordings(cuts, PackedAudio.of(corpus, progress=True))

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import EncoderConfig
+from .keyword_transformer import (
+    FAMILY,
+    KeywordEncoder,
+    load_keyword_encoder,
+    save_keyword_encoder,
+)
+from .keyword_transformer_config import KeywordTransformerConfig
 from .patches import PatchEncoder, load_patches, save_patches
 from .patches_config import PatchesConfig
 from .wav2vec2 import Wav2Vec2Encoder, load_encoder, save_encoder
 from .wav2vec2_config import SIZES, Wav2Vec2Config
 
-Encoder = Wav2Vec2Encoder | PatchEncoder
+Encoder = Wav2Vec2Encoder | PatchEncoder | KeywordEncoder
 """Of any family."""
 
 
@@ -46,6 +53,16 @@ _FAMILIES: dict[type, Family] = {
         (
             "num_mels", "patch_frames", "patch_mels", "cls_token", "embed_dim", "num_heads",
             "ffn_dim", "head_dim",
+        ),
+    ),
+    KeywordTransformerConfig: Family(
+        FAMILY,
+        KeywordEncoder,
+        save_keyword_encoder,
+        load_keyword_encoder,
+        (
+            "frontend", "window_samples", "embed_dim", "num_heads", "head_dim", "ffn_dim",
+            "num_layers", "pre_norm", "project_single_head",
         ),
     ),
 }  # fmt: skip

@@ -5,81 +5,87 @@ Source: Berg, O'Connor and Cruz, arXiv:2104.00769; sizes and parameter counts of
 by step is `causal_keyword_transformer`.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import STRICT
+from ..recipe import check
 from . import cpu_training
-from .frontend import SAMPLE_RATE, FrontEnd
+from .checkpoints import load_checkpoint, restore, save_checkpoint
+from .context import ContextOutput
+from .frontend import FrontEnd
 from .frontend_config import preset
+from .keyword_transformer_config import KeywordTransformerConfig
 from .layers import FeedForward
 
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class KeywordTransformerConfig:
-    """Sizes; the defaults are KWT-1. KWT-2 is 128, 2 heads and 512; KWT-3 is 192, 3 and 768."""
-
-    frontend: str = "tensorflow-mfcc"
-    """A preset of the front end: ARM's; Torch-KWT and data2vec-KWS have `librosa-mfcc`."""
-    window_samples: int = SAMPLE_RATE
-    """What it looks at: there is a learned position for each frame of these and for no other."""
-    embed_dim: int = 64
-    """Width of a token."""
-    num_heads: int = 1
-    """Of every layer."""
-    head_dim: int = 64
-    """Width of a head."""
-    ffn_dim: int = 256
-    """Width inside the feed-forward blocks."""
-    num_layers: int = 12
-    """Transformer layers."""
-    pre_norm: bool = False
-    """LayerNorm before each block and after the last layer; else after each residual, as ARM's."""
-    project_single_head: bool = True
-    """Attention of one head as wide as a token has an output projection, too. Torch-KWT, and with
-    it data2vec-KWS, has none there: 49,920 parameters of KWT-1."""
-    dropout: float = 0.0
-    """On the tokens that enter, in [0, 1); ARM trains with 0, Torch-KWT with 0.1."""
-
-    def __post_init__(self) -> None:
-        widths = (self.embed_dim, self.num_heads, self.head_dim, self.ffn_dim, self.num_layers)
-        if min(widths) < 1:
-            raise ValueError(
-                "embed_dim, num_heads, head_dim, ffn_dim and num_layers must be 1 or more, got "
-                f"{widths}"
-            )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
-        if self.num_frames < 1:
-            raise ValueError(
-                f"window_samples {self.window_samples} hold no frame of {self.frontend}; take "
-                f"{preset(self.frontend).frame_samples} or more"
-            )
-
-    @property
-    def num_frames(self) -> int:
-        """Tokens beside the class token; 98 a second for frames of 30 ms each 10 ms."""
-        return preset(self.frontend).num_frames(self.window_samples)
+FAMILY = "keyword_transformer"
+_MASK_EMBEDDING = "mask_embedding"
 
 
-class KeywordTransformer(nn.Module):
-    """Waveform to one vector: the class token after the last layer."""
+class KeywordContext(nn.Module):
+    """All that learns: frames to tokens, a class token, positions and layers.
+
+    It stands apart from the front end because data2vec-KWS's teachers are copies of this part.
+    """
 
     def __init__(self, config: KeywordTransformerConfig) -> None:
         super().__init__()
         self.config = config
         width = config.embed_dim
-        self.frontend = FrontEnd(preset(config.frontend))
-        self.patch = nn.Linear(self.frontend.config.output_dim, width)
+        self.patch = nn.Linear(preset(config.frontend).output_dim, width)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.zeros(1, 1 + config.num_frames, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + config.window_frames, width))
         self.dropout = cpu_training.Dropout(config.dropout)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(width) if config.pre_norm else nn.Identity()
         for learned in (self.class_token, self.positions):
             nn.init.trunc_normal_(learned, std=0.02)
+
+    def contextualize(self, features: Tensor, padding_mask: Tensor | None = None) -> ContextOutput:
+        """Let the frames of a window look at each other.
+
+        Args:
+            features: (batch, window_frames, features), as the front end gives them.
+            padding_mask: None: silence around a recording is heard like any sound.
+
+        Returns:
+            what became of the frames; the class token is left out.
+        """
+        assert padding_mask is None, "every row fills its window"
+        return _of_frames(self.transform(self.patch(features)))
+
+    def transform(self, frames: Tensor) -> ContextOutput:
+        """Run the layers.
+
+        Args:
+            frames: (batch, window_frames, embed_dim), before positions.
+
+        Returns:
+            hidden states and feed-forward outputs of all tokens, the class token first.
+        """
+        first = self.class_token.expand(frames.shape[0], -1, -1)
+        hidden = self.dropout(torch.cat([first.to(frames.dtype), frames], dim=1) + self.positions)
+        hidden_states, ffn_outputs = [hidden], []
+        for layer in self.layers:
+            hidden, ffn_output = layer(hidden)
+            hidden_states.append(hidden)
+            ffn_outputs.append(ffn_output)
+        hidden_states[-1] = self.norm(hidden)
+        return ContextOutput(tuple(hidden_states), tuple(ffn_outputs))
+
+
+class KeywordTransformer(KeywordContext):
+    """Waveform to one vector: the class token after the last layer, or the mean of all tokens."""
+
+    def __init__(self, config: KeywordTransformerConfig) -> None:
+        super().__init__(config)
+        self.frontend = FrontEnd(preset(config.frontend))
 
     @property
     def output_dim(self) -> int:
@@ -94,13 +100,124 @@ class KeywordTransformer(nn.Module):
         """
         num_samples = self.config.window_samples
         window = functional.pad(waveform, (num_samples, 0))[:, -num_samples:]
-        frames = self.patch(self.frontend(window))  # (batch, frames, embed_dim)
-        first = self.class_token.expand(frames.shape[0], -1, -1)
-        hidden = self.dropout(torch.cat([first, frames], dim=1) + self.positions)
-        for layer in self.layers:
-            hidden = layer(hidden)
-        vector: Tensor = self.norm(hidden[:, 0])
-        return vector
+        tokens = self.transform(self.patch(self.frontend(window))).hidden_states[-1]
+        return tokens[:, 0] if self.config.pool == "class" else tokens.mean(1)
+
+
+@dataclass(frozen=True)
+class KeywordOutput(ContextOutput):
+    """What one pass of a `KeywordEncoder` gives; the class token is left out."""
+
+    features: Tensor
+    """(batch, window_frames, features): the front end's, nothing hidden."""
+    padding_mask: None = None
+    """Every row fills its window."""
+
+    @property
+    def output(self) -> Tensor:
+        """The last hidden state."""
+        return self.hidden_states[-1]
+
+
+class KeywordEncoder(KeywordContext):
+    """A Keyword Transformer that is pretrained: frames in, frames out, some of them hidden.
+
+    Its weights but the mask embedding are those of a `KeywordTransformer`.
+    """
+
+    def __init__(self, config: KeywordTransformerConfig) -> None:
+        super().__init__(config)
+        self.frontend = FrontEnd(preset(config.frontend))
+        self.mask_embedding = nn.Parameter(torch.rand(config.embed_dim))
+
+    def forward(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> KeywordOutput:
+        """Encode.
+
+        Args:
+            waveform: (batch, samples) in [-1, 1].
+            lengths: int (batch,), each row's samples before its zero padding; None: no padding.
+            frame_mask: bool (batch, window_frames), True where the mask embedding takes a token's
+                place, before positions; None: nowhere.
+        """
+        # A logarithm's steps would be coarse in bfloat16.
+        with torch.autocast(waveform.device.type, enabled=False):
+            features = self.frontend(centred(waveform, lengths, self.config.window_samples))
+        frames = self.patch(features)
+        if frame_mask is not None:
+            hidden = self.mask_embedding.to(frames.dtype)
+            frames = torch.where(frame_mask.unsqueeze(-1), hidden, frames)
+        context = _of_frames(self.transform(frames))
+        return KeywordOutput(context.hidden_states, context.ffn_outputs, features)
+
+
+def centred(waveform: Tensor, lengths: Tensor | None, num_samples: int) -> Tensor:
+    """Each row in the middle of a window, as `fit_length` puts clips that keywords are learned of.
+
+    Args:
+        waveform: (batch, samples), zeros past a row's length.
+        lengths: int (batch,), or None: all rows are as long as the batch.
+        num_samples: of the window.
+    """
+    batch, width = waveform.shape
+    if lengths is None:
+        lengths = torch.full((batch,), width, device=waveform.device)
+    before = torch.div(num_samples - lengths, 2, rounding_mode="trunc").unsqueeze(1)
+    places = torch.arange(num_samples, device=waveform.device) - before
+    heard = (places >= 0) & (places < lengths.unsqueeze(1))
+    return waveform.gather(1, places.clamp(0, width - 1)) * heard
+
+
+def save_keyword_encoder(
+    folder: Path,
+    config: KeywordTransformerConfig,
+    state: Mapping[str, Tensor],
+    *,
+    provenance: Mapping[str, Any],
+    objective: tuple[str, Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Write a pretrained encoder's checkpoint; arguments as for `wav2vec2.save_encoder`."""
+    record = {"family": FAMILY, "encoder": dataclasses.asdict(config), "provenance": provenance}
+    save_checkpoint(folder, record, state, objective)
+
+
+def load_keyword_encoder(folder: Path) -> KeywordEncoder:
+    """Read a pretrained encoder back, every tensor accounted for.
+
+    Raises:
+        TrainError: there is none, it is damaged, or of another family.
+    """
+    config, state = load_checkpoint(folder, FAMILY, "encoder")
+    encoder = KeywordEncoder(
+        check(config["encoder"], KeywordTransformerConfig, f"{folder}/config.json")
+    )
+    restore(encoder, state, folder)
+    return encoder
+
+
+def load_body(folder: Path) -> KeywordTransformer:
+    """The body of a keyword model with a pretrained encoder's weights; errors as for the encoder's.
+
+    Nothing is hidden from it: the mask embedding stays behind.
+    """
+    encoder = load_keyword_encoder(folder)
+    state = encoder.state_dict()
+    del state[_MASK_EMBEDDING]
+    body = KeywordTransformer(encoder.config)
+    body.load_state_dict(state, strict=True)
+    return body
+
+
+def _of_frames(tokens: ContextOutput) -> ContextOutput:
+    """The same without the class token."""
+    return ContextOutput(
+        tuple(hidden[:, 1:] for hidden in tokens.hidden_states),
+        tuple(output[:, 1:] for output in tokens.ffn_outputs),
+    )
 
 
 class _Layer(nn.Module):
@@ -114,17 +231,16 @@ class _Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.pre_norm = config.pre_norm
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(batch, tokens, embed_dim) to the same shape."""
-        after_it: Tensor
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, tokens, embed_dim) to the layer's output and its feed-forward block's."""
         if self.pre_norm:
             hidden = hidden + self.attention(self.attention_norm(hidden))
-            after_it = hidden + self.ffn(self.ffn_norm(hidden))
-        else:
-            # Torch-KWT's "post-norm" is LN(block(x)) + x; this is LN(x + block(x)), the paper's.
-            hidden = self.attention_norm(hidden + self.attention(hidden))
-            after_it = self.ffn_norm(hidden + self.ffn(hidden))
-        return after_it
+            ffn_output = self.ffn(self.ffn_norm(hidden))
+            return hidden + ffn_output, ffn_output
+        # Torch-KWT's "post-norm" is LN(block(x)) + x; this is LN(x + block(x)), the paper's.
+        hidden = self.attention_norm(hidden + self.attention(hidden))
+        ffn_output = self.ffn(hidden)
+        return self.ffn_norm(hidden + ffn_output), ffn_output
 
 
 class _Attention(nn.Module):
@@ -137,8 +253,7 @@ class _Attention(nn.Module):
         self.q_proj = nn.Linear(width, inner_dim, bias=False)
         self.k_proj = nn.Linear(width, inner_dim, bias=False)
         self.v_proj = nn.Linear(width, inner_dim, bias=False)
-        bare = not config.project_single_head and config.num_heads == 1 and inner_dim == width
-        self.out_proj = nn.Identity() if bare else nn.Linear(inner_dim, width)
+        self.out_proj = nn.Linear(inner_dim, width) if config.projects else nn.Identity()
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, tokens, embed_dim) to the same shape."""

@@ -13,8 +13,12 @@ from ..data.masking import span_mask
 from ..distributed import summed
 from ..errors import CollapseError
 from ..models.context import Visible
+from ..models.keyword_transformer_config import KeywordTransformerConfig
 from ..models.wav2vec2_config import Wav2Vec2Config
 from ..seeding import Draws
+
+FramesConfig = Wav2Vec2Config | KeywordTransformerConfig
+"""Of encoders whose tokens are frames."""
 
 
 def check_mask_embedding(config: Wav2Vec2Config, objective: str) -> None:
@@ -35,13 +39,13 @@ def unmixed(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def num_frames(batch: Batch, config: Wav2Vec2Config) -> list[int]:
+def num_frames(batch: Batch, config: FramesConfig) -> list[int]:
     """Encoder frames of each row, padding left out."""
     return [config.num_frames(length) for length in batch.num_samples]
 
 
 def frame_mask(
-    batch: Batch, config: Wav2Vec2Config, mask: MaskConfig, draws: Draws
+    batch: Batch, config: FramesConfig, mask: MaskConfig, draws: Draws
 ) -> NDArray[np.bool_]:
     """Frames to hide: bool (batch, frames), never in the padding."""
     return span_mask(

@@ -1,15 +1,18 @@
-"""A teacher that follows its student: the exponential moving average of a context network.
+"""A teacher that follows its student: the exponential moving average of a network.
 
 Source: data2vec, arXiv:2202.03555, section 3.2; data2vec 2.0, arXiv:2212.07525, section 3.1.
 """
 
 from collections.abc import Collection
+from typing import Self
 
 import torch
 from pydantic.dataclasses import dataclass
+from torch import nn
 
 from ..config import STRICT
 from ..models.context import ContextNetwork
+from ..models.keyword_transformer import KeywordContext
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -36,17 +39,21 @@ class EmaConfig:
         return self.start + (self.end - self.start) * share
 
 
-class EmaTeacher(ContextNetwork):
-    """A context network without gradient, always in eval mode."""
+class Follower(nn.Module):
+    """A network without gradient, always in eval mode, that follows another of its kind.
 
-    def __init__(self, student: ContextNetwork, *, copied: Collection[str] = ()) -> None:
+    It stands before the network among the bases of a teacher, and adds nothing to its weights.
+    """
+
+    _copied: tuple[str, ...] = ()
+
+    def begin(self, student: nn.Module, copied: Collection[str] = ()) -> None:
         """Start as the student is.
 
         Args:
-            student: what it follows.
+            student: what it follows; it may have weights beside those of this network.
             copied: modules whose weights are the student's own, not averages.
         """
-        super().__init__(student.config)
         self._copied = tuple(f"{name}." for name in copied)
         own = self.state_dict().keys()
         state = student.state_dict()
@@ -54,13 +61,13 @@ class EmaTeacher(ContextNetwork):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> "EmaTeacher":
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode whatever is asked: no dropout, no dropped layer."""
         super().train(False)
         return self
 
     @torch.no_grad()
-    def follow(self, student: ContextNetwork, decay: float) -> None:
+    def follow(self, student: nn.Module, decay: float) -> None:
         """Move: weights = decay · weights + (1 − decay) · the student's, in float32."""
         theirs = dict(student.named_parameters())
         for name, weight in self.named_parameters():
@@ -68,3 +75,20 @@ class EmaTeacher(ContextNetwork):
                 weight.copy_(theirs[name])
             else:
                 weight.lerp_(theirs[name].to(weight.dtype), 1.0 - decay)
+
+
+class EmaTeacher(Follower, ContextNetwork):
+    """A context network that follows an encoder's."""
+
+    def __init__(self, student: ContextNetwork, *, copied: Collection[str] = ()) -> None:
+        """Start as the student is; arguments as for `begin`."""
+        ContextNetwork.__init__(self, student.config)
+        self.begin(student, copied)
+
+
+class EmaKeywordTeacher(Follower, KeywordContext):
+    """All that learns of a Keyword Transformer, following one."""
+
+    def __init__(self, student: KeywordContext) -> None:
+        KeywordContext.__init__(self, student.config)
+        self.begin(student)

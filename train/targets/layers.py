@@ -31,11 +31,17 @@ def layer_mean(
     chosen = ffn_outputs[-top_layers:]
     total = torch.zeros_like(chosen[0], dtype=torch.float32)
     for layer in chosen:
-        total += _over_time(layer.float(), padding_mask) if normalize else layer.float()
+        total += over_time(layer.float(), padding_mask) if normalize else layer.float()
     return total / len(chosen)
 
 
-def _over_time(layer: Tensor, padding_mask: Tensor | None) -> Tensor:
+def over_time(layer: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Instance norm: each channel's mean 0 and variance 1 over the frames of each utterance.
+
+    Args:
+        layer: (batch, frames, channels).
+        padding_mask: bool (batch, frames), True = padding, which counts for nothing; or None.
+    """
     if padding_mask is None:
         variance, mean = torch.var_mean(layer, 1, correction=0, keepdim=True)
         return (layer - mean) * torch.rsqrt(variance + _EPS)

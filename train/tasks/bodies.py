@@ -1,6 +1,7 @@
 """Bodies of keyword models that have a front end of their own: a line for each."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -12,7 +13,8 @@ from ..models.causal_keyword_transformer import (
 )
 from ..models.conformer import Conformer, ConformerConfig
 from ..models.ds_cnn import DsCnn, DsCnnConfig
-from ..models.keyword_transformer import KeywordTransformer, KeywordTransformerConfig
+from ..models.keyword_transformer import KeywordTransformer, load_body
+from ..models.keyword_transformer_config import KeywordTransformerConfig
 from ..models.streaming import Shapes, States
 
 
@@ -72,6 +74,9 @@ class Kind(NamedTuple):
     """A dataclass of sizes, which a checkpoint and a recipe hold as a table."""
     build: Callable[[Any], Body]
     """The body's class, which keeps what it was made of as `config`."""
+    load: Callable[[Path], Body] | None = None
+    """Reads it from the checkpoint of a pretraining, whose family has its name; None: there is no
+    pretraining for it."""
 
 
 ENCODER = "wav2vec2"
@@ -81,7 +86,7 @@ BODIES: dict[str, Kind] = {
     "bc_resnet": Kind(BcResNetConfig, BcResNet),
     "conformer": Kind(ConformerConfig, Conformer),
     "ds_cnn": Kind(DsCnnConfig, DsCnn),
-    "keyword_transformer": Kind(KeywordTransformerConfig, KeywordTransformer),
+    "keyword_transformer": Kind(KeywordTransformerConfig, KeywordTransformer, load_body),
     "causal_keyword_transformer": Kind(CausalKeywordTransformerConfig, CausalKeywordTransformer),
 }
 """By the name that recipes and checkpoints give; `KeywordsRecipe` has a table for each."""

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from lhotse import CutSet
 from numpy.typing import NDArray
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import STRICT
 from ..data.audio import PackedAudio
-from ..data.augment import fit_length, gain, mix_noise, shift
+from ..data.augment import fit_length
 from ..data.batches import Batch, FixedBatches
 from ..errors import TrainError
 from ..models.checkpoints import load_checkpoint, restore, save_checkpoint
@@ -25,6 +23,7 @@ from ..nearest import nearest
 from ..objectives import Loss, Objective
 from ..recipe import check
 from ..seeding import Draws
+from .augmenting import Variation, striped
 from .bodies import BODIES, ENCODER, Body, name_of
 from .streaming_encoder import StreamingPooledEncoder
 
@@ -120,123 +119,45 @@ def load_keywords(folder: Path) -> KeywordModel:
     return model
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class AugmentConfig:
-    """How training clips are varied, so that a stream of windows holds no surprise."""
-
-    max_shift_ms: int = 100
-    """A clip moves by up to this either way; the gap is silence."""
-    noise_prob: float = 0.5
-    """Share of clips mixed with a stretch of noise, in [0, 1]."""
-    lowest_snr_db: float = 5.0
-    """Loudest noise, against the clip's own power."""
-    highest_snr_db: float = 25.0
-    """Faintest noise."""
-    max_gain_db: float = 6.0
-    """A clip grows louder or fainter by up to this."""
-    max_lead_ms: int = 0
-    """Up to this much is heard before the window, as long for all rows of an update: for causal
-    bodies, which otherwise would only ever know the first second of a stream."""
-    lead_prob: float = 0.75
-    """Share of rows whose lead is the end of another clip, in [0, 1]; that of the rest is silence,
-    with what noise the row is mixed with."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.noise_prob <= 1.0 or self.max_shift_ms < 0 or self.max_gain_db < 0:
-            raise ValueError(
-                "noise_prob must lie in [0, 1], max_shift_ms and max_gain_db be 0 or more; got "
-                f"{self.noise_prob}, {self.max_shift_ms}, {self.max_gain_db}"
-            )
-        if not 0.0 <= self.lead_prob <= 1.0 or self.max_lead_ms < 0:
-            raise ValueError(
-                "lead_prob must lie in [0, 1] and max_lead_ms be 0 or more, got "
-                f"{self.lead_prob}, {self.max_lead_ms}"
-            )
-        if self.lowest_snr_db > self.highest_snr_db:
-            raise ValueError(
-                f"lowest_snr_db {self.lowest_snr_db} is above highest_snr_db {self.highest_snr_db}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipPool:
-    """Clips to draw from, read when drawn."""
-
-    packed: PackedAudio
-    """Where their audio is."""
-    ids: tuple[str, ...]
-    """Which; one or more."""
-
-    def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """One of them, (samples,) in [-1, 1]."""
-        return self.packed.waveform(self.ids[rng.integers(len(self.ids))])
-
-
 class KeywordObjective(Objective):
     """Cross-entropy of augmented clips; the label is judged at the window's end."""
 
     def __init__(
         self,
         model: KeywordModel,
-        augment: AugmentConfig,
+        variation: Variation,
         *,
         window_samples: int,
-        noises: list[NDArray[np.float32]],
-        leads: ClipPool | None,
         label_smoothing: float,
     ) -> None:
         super().__init__()
         self.model = model
-        self.augment = augment
+        self.variation = variation
         self.window_samples = window_samples
-        self.noises = noises
-        self.leads = leads
         self.label_smoothing = label_smoothing
         self._index = {label: number for number, label in enumerate(model.labels)}
 
     def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Loss and accuracy of a batch of labelled clips."""
-        lead_samples = 0
-        if self.augment.max_lead_ms:
+        config, lead_samples = self.variation.config, 0
+        if config.max_lead_ms:
             # One length for all: rows that begin a stream then go without a state, as streams do.
-            most = self.augment.max_lead_ms * SAMPLE_RATE // 1000
+            most = config.max_lead_ms * SAMPLE_RATE // 1000
             lead_samples = int(draws.update().integers(most + 1))
+        rngs = draws.rows(batch.rows)
         rows = [
-            self._vary(row, lead_samples, rng)
-            for row, rng in zip(
-                clips(batch, self.window_samples), draws.rows(batch.rows), strict=True
-            )
+            self.variation.vary(row, lead_samples, rng)
+            for row, rng in zip(clips(batch, self.window_samples), rngs, strict=True)
         ]
         device = batch.waveform.device
         wanted = torch.tensor([self._index[label] for label in batch.labels], device=device)
-        logits = self.model(torch.from_numpy(np.stack(rows)).to(device))
+        with striped(self.model, config.stripes, rngs):
+            logits = self.model(torch.from_numpy(np.stack(rows)).to(device))
         loss = functional.cross_entropy(
             logits, wanted, label_smoothing=self.label_smoothing, reduction="sum"
         )
         accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
         return Loss(loss, len(wanted), {"accuracy": accuracy})
-
-    def _vary(
-        self, clip: NDArray[np.float32], lead_samples: int, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        augment = self.augment
-        clip = shift(clip, augment.max_shift_ms * SAMPLE_RATE // 1000, rng)
-        if lead_samples:
-            clip = np.concatenate([self._lead(lead_samples, rng), clip])
-        if self.noises and rng.random() < augment.noise_prob:
-            noise = self.noises[rng.integers(len(self.noises))]
-            noise = np.roll(fit_length(noise, len(clip)), rng.integers(len(clip)))
-            clip = mix_noise(
-                clip, noise, rng.uniform(augment.lowest_snr_db, augment.highest_snr_db)
-            )
-        return gain(clip, rng.uniform(-augment.max_gain_db, augment.max_gain_db))
-
-    def _lead(self, num_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        lead = np.zeros(num_samples, dtype=np.float32)
-        if self.leads is not None and rng.random() < self.augment.lead_prob:
-            heard = self.leads.draw(rng)[-num_samples:]
-            lead[num_samples - len(heard) :] = heard
-        return lead
 
 
 def clips(batch: Batch, window_samples: int) -> list[NDArray[np.float32]]:

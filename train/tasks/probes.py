@@ -23,6 +23,7 @@ from ..data.batches import FixedBatches
 from ..data.phones import Phone
 from ..data.selection import partition_of
 from ..models.frontend import LogMel
+from ..models.keyword_transformer import KeywordEncoder
 from ..models.patches import PatchEncoder
 from ..models.wav2vec2 import Wav2Vec2Encoder
 from ..seeding import seeded
@@ -77,6 +78,21 @@ def patch_states(encoder: PatchEncoder, *, apart: bool = False) -> Extractor:
         columns = columns.flatten(3) if apart else columns.mean(3)
         frames: Tensor = columns.repeat_interleave(config.patch_frames // 2, dim=2)
         return frames
+
+    return extract
+
+
+def keyword_states(encoder: KeywordEncoder) -> Extractor:
+    """Every hidden state of a Keyword Transformer's frames, for the keyword probe alone.
+
+    They come as often as its front end's, 100 a second, not 50.
+    """
+    encoder.eval()
+
+    @torch.inference_mode()
+    def extract(waveform: Tensor, lengths: Tensor) -> Tensor:
+        states: tuple[Tensor, ...] = encoder(waveform, lengths).hidden_states
+        return torch.stack(states)
 
     return extract
 

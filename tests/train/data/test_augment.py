@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data.augment import fit_length, gain, mix_noise, shift
+from train.data.augment import (
+    change_speed,
+    fit_length,
+    gain,
+    in_room,
+    mix_noise,
+    shift,
+    stretch_of,
+)
 
 
 def noise_of(num_samples, seed):
@@ -81,3 +89,55 @@ def test_negative_sizes_are_refused():
         fit_length(waveform, -1)
     with pytest.raises(ValueError, match="0 or more"):
         shift(waveform, -1, np.random.default_rng(0))
+
+
+@given(speed=st.floats(0.8, 1.25))
+def test_a_clip_played_faster_is_shorter_and_as_much_higher(speed):
+    time = np.arange(8_000) / 16_000
+    clip = np.sin(2 * np.pi * 1_000 * time).astype(np.float32)
+    played = change_speed(clip, speed)
+    assert len(played) == pytest.approx(8_000 / speed, abs=1)
+    spectrum = np.abs(np.fft.rfft(played * np.hanning(len(played))))
+    found_hz = int(spectrum.argmax()) * 16_000 / len(played)
+    assert found_hz == pytest.approx(1_000 * speed, abs=2.5)  # a bin
+    assert change_speed(clip, 1.0) is not clip
+
+
+@given(
+    size=st.integers(1, 60),
+    tail=st.integers(0, 40),
+    lead=st.integers(0, 9),
+    seed=st.integers(0, 99),
+)
+def test_a_room_is_the_convolution_from_the_direct_sound_on_as_loud_as_before(
+    size, tail, lead, seed
+):
+    rng = np.random.default_rng(seed)
+    clip = rng.normal(0, 0.1, size).astype(np.float32)
+    response = np.concatenate(
+        [rng.uniform(-0.1, 0.1, lead), [1.0], rng.uniform(-0.5, 0.5, tail)]
+    ).astype(np.float32)
+    plain = np.convolve(clip.astype(np.float64), response)[lead : lead + size]
+    plain *= np.sqrt(np.mean(clip.astype(np.float64) ** 2) / np.mean(plain**2))
+    np.testing.assert_allclose(in_room(clip, response), plain, atol=1e-6)
+
+
+def test_a_room_without_an_echo_and_a_clip_without_a_sound_stay():
+    clip = noise_of(30, 1)
+    np.testing.assert_allclose(in_room(clip, np.array([0.0, 0.5], np.float32)), clip, atol=1e-6)
+    silence = np.zeros(30, np.float32)
+    np.testing.assert_array_equal(in_room(silence, noise_of(9, 0)), silence)
+    with pytest.raises(ValueError, match="a sample that is not 0"):
+        in_room(clip, silence)
+    with pytest.raises(ValueError, match="speed must be positive"):
+        change_speed(clip, 0.0)
+
+
+@given(size=st.integers(1, 30), num_samples=st.integers(0, 80), seed=st.integers(0, 99))
+def test_a_stretch_of_noise_goes_on_where_it_began(size, num_samples, seed):
+    noise = np.arange(size, dtype=np.float32)
+    stretch = stretch_of(noise, num_samples, np.random.default_rng(seed))
+    assert len(stretch) == num_samples
+    assert ((np.diff(stretch) == 1) | (np.diff(stretch) == 1 - size)).all()
+    with pytest.raises(ValueError, match="one sample or more"):
+        stretch_of(noise[:0], 3, np.random.default_rng(0))

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from train.data.corpora import libri_light, librispeech, speech_commands
+from train.data.corpora import libri_light, librispeech, speech_commands, speech_commands_12
 from train.data.corpus import layout_names, read_corpus
 from train.data.layouts import cuts as manifest
 from train.data.prepare import chosen_parts, corpus_names, get_corpus, plan, prepare
@@ -57,7 +58,13 @@ def rows(cuts):
 
 
 def test_every_corpus_says_whence_it_comes():
-    assert corpus_names() == ["folder", "libri_light", "librispeech", "speech_commands"]
+    assert corpus_names() == [
+        "folder",
+        "libri_light",
+        "librispeech",
+        "speech_commands",
+        "speech_commands_12",
+    ]
     for name in corpus_names():
         corpus = get_corpus(name)
         assert corpus.LICENCE
@@ -68,12 +75,12 @@ def test_every_corpus_says_whence_it_comes():
             digits = {"md5": 32, "sha256": 64}[archive.checksum.algorithm]
             assert re.fullmatch(rf"[0-9a-f]{{{digits}}}", archive.checksum.hexadecimal)
             assert archive.checksum.source
-    digests = [
-        archive.checksum.hexadecimal
+    digests = {
+        archive.checksum.hexadecimal: archive.url
         for name in corpus_names()
         for archive in get_corpus(name).PARTS.values()
-    ]
-    assert len(digests) == len(set(digests)) == 11
+    }
+    assert len(digests) == len(set(digests.values())) == 12
 
 
 def test_planning_does_not_import_torch():
@@ -152,12 +159,57 @@ def test_speech_commands_takes_the_official_lists(tmp_path, write_tone):
         speech_commands.cuts(tmp_path)
 
 
+def write_speech_commands_12(root, write_tone):
+    """Twenty clips of a keyword for training and ten for validation, others, and a test set."""
+    valid = []
+    for number in range(30):
+        write_tone(f"{root}/yes/s{number}_nohash_0.wav", seconds=0.2)
+        valid += [f"yes/s{number}_nohash_0.wav"] * (number >= 20)
+    for word in ("cat", "dog"):
+        for number in range(4):
+            write_tone(f"{root}/{word}/t{number}_nohash_0.wav", seconds=0.2)
+        valid.append(f"{word}/t3_nohash_0.wav")
+    for name in ("yes/u_nohash_0", "cat/u_nohash_0", "_unknown_/u_nohash_1", "_silence_/7"):
+        path = write_tone(f"{root}/{name}.wav", seconds=0.2)
+    write_tone(f"{root}/_background_noise_/tap.wav", seconds=6.0)
+    (path.parents[1] / "validation_list.txt").write_text("\n".join(valid) + "\n")
+    (path.parents[1] / "testing_list.txt").write_text("yes/u_nohash_0.wav\ncat/u_nohash_0.wav\n")
+    return path.parents[1]
+
+
+def test_twelve_classes_are_a_tenth_unknown_and_a_tenth_silence_and_the_published_test_set(
+    write_tone,
+):
+    root = write_speech_commands_12("sc12", write_tone)
+    cuts = list(speech_commands_12.cuts(root))
+    counts = Counter((cut.partition, cut.supervisions[0].text) for cut in cuts)
+    assert counts == {
+        ("train", "yes"): 20, ("train", "_unknown_"): 2, ("train", "_silence_"): 2,
+        ("valid", "yes"): 10, ("valid", "_unknown_"): 1, ("valid", "_silence_"): 1,
+        ("test", "yes"): 1, ("test", "_unknown_"): 1, ("test", "_silence_"): 1,
+    }  # fmt: skip
+    for cut in cuts:
+        if "_background_noise_" in cut.id:
+            first, end = {"train": (0.0, 4.8), "valid": (4.8, 6.0)}[cut.partition]
+            assert first <= cut.start <= end - cut.duration + 1e-9
+            assert cut.duration == 1.0
+        elif cut.supervisions[0].text == "_unknown_":
+            assert cut.supervisions[0].speaker == ("u" if cut.partition == "test" else cut.id[4:6])
+    assert [cut.id for cut in cuts] == [cut.id for cut in speech_commands_12.cuts(root)]
+    assert len({cut.id for cut in cuts}) == len(cuts)
+    (root / "_silence_/7.wav").unlink()
+    (root / "_silence_").rmdir()
+    with pytest.raises(DataError, match="which the test set's archive has"):
+        list(speech_commands_12.cuts(root))
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
         ("librispeech", write_librispeech),
         ("libri_light", write_libri_light),
         ("speech_commands", write_speech_commands),
+        ("speech_commands_12", write_speech_commands_12),
         ("folder", write_libri_light),
     ],
 )

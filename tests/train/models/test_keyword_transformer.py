@@ -3,12 +3,24 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from train.data.augment import fit_length
+from train.errors import TrainError
 from train.models.frontend import FrontEnd
 from train.models.frontend_config import preset
-from train.models.keyword_transformer import KeywordTransformer, KeywordTransformerConfig
+from train.models.keyword_transformer import (
+    KeywordEncoder,
+    KeywordTransformer,
+    centred,
+    load_body,
+    load_keyword_encoder,
+    save_keyword_encoder,
+)
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.recipe import check
 from train.tasks.keywords import KeywordModel
 
@@ -35,9 +47,13 @@ def test_parameters_are_the_published(sizes, num_labels, counted):
     assert sum(parameter.numel() for parameter in parameters) == counted
 
 
-@pytest.fixture(params=[False, True], ids=["post-norm", "pre-norm"])
+@pytest.fixture(
+    params=[(False, "class"), (True, "class"), (False, "mean"), (True, "mean")],
+    ids=["post-norm", "pre-norm", "post-norm mean", "pre-norm mean"],
+)
 def tiny(request):
     """A body in float64 with nothing left at ones and zeros."""
+    pre_norm, pool = request.param
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         body = KeywordTransformer(
@@ -48,7 +64,8 @@ def tiny(request):
                 ffn_dim=5,
                 num_layers=2,
                 window_samples=1_600,
-                pre_norm=request.param,
+                pre_norm=pre_norm,
+                pool=pool,
             )
         )
         for parameter in body.parameters():
@@ -93,7 +110,8 @@ def plainly(body, window):
                 hidden = hidden + block(layer, norm(its_norm, hidden))
             else:
                 hidden = norm(its_norm, hidden + block(layer, hidden))
-    return (norm(body.norm, hidden) if body.config.pre_norm else hidden)[0]
+    hidden = norm(body.norm, hidden) if body.config.pre_norm else hidden
+    return hidden.mean(0) if body.config.pool == "mean" else hidden[0]
 
 
 def test_it_is_the_papers_equations(tiny):
@@ -114,7 +132,7 @@ def test_it_answers_for_the_last_window_with_silence_before_what_is_short(tiny, 
 
 def test_a_second_has_98_frames_of_40_cepstra():
     config = KeywordTransformerConfig()
-    assert config.num_frames == 98
+    assert config.window_frames == 98
     assert KeywordTransformer(config).patch.in_features == 40
     frontend = FrontEnd(preset(config.frontend))
     assert frontend(torch.zeros(1, 16_000)).shape == (1, 98, 40)
@@ -153,3 +171,74 @@ def test_it_learns_to_tell_two_tones_apart():
 def test_a_size_that_cannot_be_is_refused(values, message):
     with pytest.raises(Exception, match=message):
         check(values, KeywordTransformerConfig, "a recipe")
+
+
+SMALL = {"embed_dim": 8, "num_heads": 2, "head_dim": 4, "ffn_dim": 8, "num_layers": 2}
+
+
+def encoder(**changes):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return KeywordEncoder(KeywordTransformerConfig(**(SMALL | changes))).eval()
+
+
+def test_a_mask_embedding_makes_data2vec_kws_559_075_parameters():
+    made = KeywordEncoder(KeywordTransformerConfig(**(KWT_1 | TORCH_KWT_1)))
+    assert sum(weight.numel() for weight in made.parameters()) + 64 * 35 + 35 == 559_075
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4), num_samples=st.integers(1, 40))
+def test_a_row_is_centred_as_clips_for_keywords_are(lengths, num_samples):
+    waveform = torch.zeros(len(lengths), max(lengths))
+    for row, length in enumerate(lengths):
+        waveform[row, :length] = torch.arange(1, length + 1)
+    made = centred(waveform, torch.tensor(lengths), num_samples)
+    for row, length in enumerate(lengths):
+        wanted = fit_length(np.arange(1, length + 1, dtype=np.float32), num_samples)
+        np.testing.assert_array_equal(made[row], wanted)
+    if len(set(lengths)) == 1:
+        assert torch.equal(centred(waveform, None, num_samples), made)
+
+
+@pytest.mark.parametrize("pool", ["class", "mean"])
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_a_checkpoint_becomes_a_body_that_hears_the_same(pool, pre_norm, tmp_path):
+    made = encoder(pool=pool, pre_norm=pre_norm)
+    save_keyword_encoder(tmp_path / "model", made.config, made.state_dict(), provenance={})
+    body = load_body(tmp_path / "model").eval()
+    assert body.config == made.config
+    waveform = signal(16_000).float()
+    with torch.inference_mode():
+        tokens = made.transform(made.patch(made.frontend(waveform))).hidden_states[-1]
+        torch.testing.assert_close(
+            body(waveform), tokens[:, 0] if pool == "class" else tokens.mean(1)
+        )
+        output = made(waveform)
+        torch.testing.assert_close(output.output, tokens[:, 1:])
+    assert len(output.hidden_states) == 3
+    assert len(output.ffn_outputs) == 2
+    assert {*body.state_dict()} == {*made.state_dict()} - {"mask_embedding"}
+    again = load_keyword_encoder(tmp_path / "model")
+    assert torch.equal(again.mask_embedding, made.mask_embedding)
+
+
+def test_a_checkpoint_of_another_family_is_no_body(tmp_path):
+    made = encoder()
+    save_keyword_encoder(tmp_path / "model", made.config, made.state_dict(), provenance={})
+    config = tmp_path / "model/config.json"
+    config.write_text(config.read_text().replace('"keyword_transformer"', '"patches"'))
+    with pytest.raises(TrainError, match="a checkpoint of 'patches', not of 'keyword_transformer'"):
+        load_body(tmp_path / "model")
+
+
+def test_a_hidden_token_is_the_mask_embedding_wherever_it_stands():
+    made = encoder(num_layers=1)
+    waveform = signal(16_000).float()
+    hidden = torch.zeros(2, 98, dtype=torch.bool)
+    hidden[0, 3:9] = True
+    with torch.inference_mode():
+        entered = made(waveform, None, hidden).hidden_states[0] - made.positions[:, 1:]
+        frames = made.patch(made.frontend(waveform))
+    for row, column in hidden.nonzero():
+        torch.testing.assert_close(entered[row, column], made.mask_embedding)
+    torch.testing.assert_close(entered[~hidden], frames[~hidden])

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -10,12 +10,16 @@ import torch
 
 from train.config import MaskConfig
 from train.data.batches import Batch
+from train.models.keyword_transformer import KeywordEncoder
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.patches import PatchEncoder
 from train.models.patches_config import PatchesConfig
 from train.objectives import Loss, Objective
 from train.pretrain import get_objective
 from train.seeding import Draws
 from train.targets.units import Units
+
+Encoder = TypeVar("Encoder", bound=torch.nn.Module)
 
 NUM_UNITS = 7
 STACK = {"pos_conv_depth": 3, "pos_conv_kernel": 5, "pos_conv_weight_norm": False}
@@ -24,6 +28,14 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "wav2vec2": {},
     "data2vec": STACK,
     "data2vec2": STACK | {"alibi": True, "mask_embedding": False},
+}
+KEYWORDS: dict[str, Any] = {
+    "embed_dim": 16,
+    "num_heads": 2,
+    "head_dim": 8,
+    "ffn_dim": 24,
+    "num_layers": 2,
+    "pre_norm": True,
 }
 PATCHES: dict[str, Any] = {
     "num_mels": 8,
@@ -53,6 +65,7 @@ def _recipes() -> dict[str, dict[str, Any]]:
         },
         "wav2vec2": {"mask": mask, "entries": 5, "final_dim": 6, "num_negatives": 6},
         "data2vec": {"mask": mask, "top_layers": 2},
+        "data2vec_kws": {"mask": mask, "top_layers": 2},
         "data2vec2": {
             "num_masks": 3,
             "top_layers": 2,
@@ -73,10 +86,18 @@ def _units() -> Units:
 
 
 def _patch_encoder(**changes: Any) -> PatchEncoder:
-    """Norms and biases away from ones and zeros."""
+    return _shaken(lambda: PatchEncoder(PatchesConfig(**(PATCHES | changes))))
+
+
+def _keyword_encoder(**changes: Any) -> KeywordEncoder:
+    return _shaken(lambda: KeywordEncoder(KeywordTransformerConfig(**(KEYWORDS | changes))))
+
+
+def _shaken(build: Callable[[], Encoder]) -> Encoder:
+    """In eval mode, with norms and biases away from ones and zeros."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        encoder = PatchEncoder(PatchesConfig(**(PATCHES | changes)))
+        encoder = build()
         with torch.no_grad():
             for name, weight in encoder.named_parameters():
                 if name.endswith("bias"):
@@ -99,6 +120,8 @@ def make_objective(make_encoder: Callable[..., Any]) -> Callable[..., Objective]
     def make(name: str, *, encoder: dict[str, Any] | None = None, **changes: Any) -> Any:
         if name == "dmae":
             student: Any = _patch_encoder(**(encoder or {}))
+        elif name == "data2vec_kws":
+            student = _keyword_encoder(**(encoder or {}))
         else:
             student = make_encoder(**(ENCODERS[name] | (encoder or {})))
         module = get_objective(name)

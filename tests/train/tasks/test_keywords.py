@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from train.data.audio import PackedAudio
 from train.data.augment import fit_length
 from train.data.cuts import recording_cut, sorted_cuts
+from train.data.rooms import Surroundings
 from train.seeding import Draws
+from train.tasks.augmenting import AugmentConfig, ClipPool, Variation
 from train.tasks.keywords import (
-    AugmentConfig,
-    ClipPool,
     KeywordModel,
     KeywordObjective,
     PooledEncoder,
@@ -67,10 +67,11 @@ def test_layers_that_are_dropped_while_training_leave_the_vector_whole(make_enco
 
 def objective(model, **changes):
     noises = changes.pop("noises", [np.full(50, 0.3, np.float32)])
+    around = Surroundings(tuple(noises), tuple(changes.pop("rooms", ())))
     leads = changes.pop("leads", None)
-    values = {"window_samples": 3_000, "noises": noises, "leads": leads, "label_smoothing": 0.1}
     augment = AugmentConfig(**{"max_shift_ms": 20, **changes})
-    return KeywordObjective(model, augment, **values)
+    variation = Variation(augment, around, leads)
+    return KeywordObjective(model, variation, window_samples=3_000, label_smoothing=0.1)
 
 
 def test_the_loss_is_smoothed_cross_entropy_of_the_clips_as_they_are(model, make_batch):
@@ -227,6 +228,8 @@ def test_a_row_is_what_was_said_and_a_column_what_was_heard():
         ({"noise_prob": 1.1}, "noise_prob"),
         ({"max_shift_ms": -1}, "max_shift_ms"),
         ({"max_gain_db": -0.1}, "max_gain_db"),
+        ({"room_prob": -0.1}, "room_prob must lie in"),
+        ({"max_speed_change": 1.0}, "max_speed_change in"),
         ({"lead_prob": 1.1}, "lead_prob must lie in"),
         ({"max_lead_ms": -1}, "max_lead_ms be 0 or more"),
         ({"lowest_snr_db": 9.0, "highest_snr_db": 8.0}, "lowest_snr_db 9.0 is above"),

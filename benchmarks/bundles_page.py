@@ -17,29 +17,27 @@ FILES = ("model.onnx", "model.tflite")
 GATE_POINTS = 0.5
 
 
-def write_page(rows: Rows, names: Mapping[str, str], seeds: Sequence[int], results: Path) -> str:
+def write_page(rows: Rows, names: Mapping[str, str], results: Path) -> str:
     """Write docs/results/export.md; returns it.
 
     Args:
         rows: of every task.
         names: folder of a family to what it is called.
-        seeds: that it was trained with.
         results: folder of the page.
     """
     versions = sorted({graph["engine"] for row in scored(rows) for graph in row[FLOAT]["graphs"]})
     page = PROSE.format(
         machine=platform.machine(),
         engines=", ".join(versions),
-        accuracy="\n".join(accuracy_row(rows, place, name, seeds) for place, name in names.items()),
+        accuracy="\n".join(accuracy_row(rows, place, name) for place, name in names.items()),
         drops="\n".join(
-            drop_row(rows, place, name, precision, file, seeds)
+            drop_row(rows, place, name, precision, file)
             for place, name in names.items()
             for precision in INT8
             for file in FILES
         ),
-        num_seeds=len(seeds),
-        kept="\n".join(kept_lines(rows, names, seeds)),
-        sizes="\n".join(size_row(rows, place, name, seeds) for place, name in names.items()),
+        kept="\n".join(kept_lines(rows, names)),
+        sizes="\n".join(size_row(rows, place, name) for place, name in names.items()),
         times="\n".join(time_row(rows, place, name) for place, name in names.items()),
     )
     with replacing_file(results / "export.md") as temporary:
@@ -47,8 +45,9 @@ def write_page(rows: Rows, names: Mapping[str, str], seeds: Sequence[int], resul
     return page
 
 
-def scored(rows: Rows) -> Iterator[Mapping[str, Any]]:
-    return (row for name, row in rows.items() if name.endswith("/scored"))
+def scored(rows: Rows, place: str = "") -> list[Mapping[str, Any]]:
+    """Rows of a family's folder, a seed each in order; of all families without one."""
+    return [rows[n] for n in sorted(rows) if n.startswith(place) and n.endswith("/scored")]
 
 
 def graph_of(row: Mapping[str, Any], precision: str, file: str) -> Mapping[str, Any]:
@@ -61,12 +60,9 @@ def accuracy_of(row: Mapping[str, Any], precision: str, file: str) -> float:
     return 100.0 * float((answers == np.array(row["wanted"])).mean())
 
 
-def written(
-    rows: Rows, place: str, precision: str, seeds: Sequence[int]
-) -> list[Mapping[str, Any]]:
+def written(rows: Rows, place: str, precision: str) -> list[Mapping[str, Any]]:
     """Rows of the seeds whose bundle the gate let through."""
-    found = [rows[f"{place}/seed{seed}/scored"] for seed in seeds]
-    return [row for row in found if "refused" not in row[precision]]
+    return [row for row in scored(rows, f"{place}/") if "refused" not in row[precision]]
 
 
 def figure(row: Mapping[str, Any], precision: str, file: str, key: str) -> float:
@@ -86,8 +82,8 @@ def kept_of(row: Mapping[str, Any], precision: str, file: str) -> list[str]:
     return list(figures_of(row, precision, file)["layers_kept_float"])
 
 
-def accuracy_row(rows: Rows, place: str, name: str, seeds: Sequence[int]) -> str:
-    found = [rows[f"{place}/seed{seed}/scored"] for seed in seeds]
+def accuracy_row(rows: Rows, place: str, name: str) -> str:
+    found = scored(rows, f"{place}/")
     params = found[0][FLOAT]["measured"]["num_params"]
     accuracies = [accuracy_of(row, FLOAT, FILES[0]) for row in found]
     worst = [
@@ -110,10 +106,8 @@ def accuracy_row(rows: Rows, place: str, name: str, seeds: Sequence[int]) -> str
     return line(*cells, *(f"{value:.0e}" for value in (*worst, streams)))
 
 
-def drop_row(
-    rows: Rows, place: str, name: str, precision: str, file: str, seeds: Sequence[int]
-) -> str:
-    found = written(rows, place, precision, seeds)
+def drop_row(rows: Rows, place: str, name: str, precision: str, file: str) -> str:
+    found = written(rows, place, precision)
     what = (name, precision, file.removeprefix("model."))
     if not found:
         return line(*what, "refused", "–", "–", "–", "–")
@@ -131,7 +125,7 @@ def drop_row(
     snr = [figure(row, precision, file, "snr_db") for row in found]
     within = "yes" if statistics.mean(drops) <= GATE_POINTS else "**no**"
     kept = [len(kept_of(row, precision, file)) for row in found]
-    refused = len(seeds) - len(found)
+    refused = len(scored(rows, f"{place}/")) - len(found)
     return line(
         *what,
         spread(drops, signed=True, digits=2),
@@ -142,14 +136,14 @@ def drop_row(
     )
 
 
-def kept_lines(rows: Rows, names: Mapping[str, str], seeds: Sequence[int]) -> Iterator[str]:
+def kept_lines(rows: Rows, names: Mapping[str, str]) -> Iterator[str]:
     """A line for each graph with layers in float: which, and in how many seeds."""
     for place, name in names.items():
         for precision in INT8:
             for file in FILES:
                 counts = Counter(
                     layer
-                    for row in written(rows, place, precision, seeds)
+                    for row in written(rows, place, precision)
                     for layer in kept_of(row, precision, file)
                 )
                 if counts:
@@ -159,11 +153,11 @@ def kept_lines(rows: Rows, names: Mapping[str, str], seeds: Sequence[int]) -> It
                     yield f"- {name}, {precision}, {file.removeprefix('model.')}: {told}"
 
 
-def size_row(rows: Rows, place: str, name: str, seeds: Sequence[int]) -> str:
+def size_row(rows: Rows, place: str, name: str) -> str:
     cells = []
     for file in FILES:
         for precision in (FLOAT, *INT8):
-            found = written(rows, place, precision, seeds)
+            found = written(rows, place, precision)
             sizes = [graph_of(row, precision, file)["size_bytes"] / 1000 for row in found]
             cells.append(f"{statistics.median(sizes):,.0f}" if sizes else "–")
     return line(name, *cells)
@@ -186,8 +180,9 @@ def spread(values: Sequence[float], *, digits: int = 1, signed: bool = False) ->
     plus = "+" if signed else ""
     each = ", ".join(f"{value:{plus}.{digits}f}" for value in values)
     mean = statistics.mean(values)
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{mean:{plus}.{digits}f} ± {deviation:.{digits}f} ({each})"
+    if len(values) == 1:
+        return each
+    return f"{mean:{plus}.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
 
 
 def line(*cells: str) -> str:
@@ -205,9 +200,9 @@ test clips through `runtime`, one by one, on its engine ({engines}). Machine: {m
 Cells hold mean ± deviation over seeds (each seed).
 
 **Not comparable with published figures**: minutes of training, an excerpt of the data, another
-split. The a_small subnet (26.9 M parameters, random weights, 12 updates) has learned nothing: its
-accuracy means nothing, and it is here for its size, its parity, the ratio of its logits and how
-often 8 bits decide as float does.
+split. The a_small subnet (26.9 M parameters, random weights, 12 updates, one seed) has learned
+nothing: its accuracy means nothing, and it is here for its size, its parity, the ratio of its
+logits and how often 8 bits decide as float does.
 
 ## In float: is the bundle what was trained?
 
@@ -232,7 +227,7 @@ layers left in float by each seed.
 |---|---|---|---|---|---|---|---|
 {drops}
 
-Layers left in float (seeds of {num_seeds}):
+Layers left in float (in how many seeds):
 
 {kept}
 

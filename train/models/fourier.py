@@ -34,7 +34,7 @@ class Split:
     def macs(self) -> int:
         """Multiply-accumulates of a window."""
         num_residues, num_slots = self.frequencies.shape
-        return 2 * num_residues * self.stride * (self.num_rows + 2 * num_slots)
+        return int(2 * num_residues * self.stride * (self.num_rows + 2 * num_slots))
 
     @property
     def bins(self) -> NDArray[np.intp]:

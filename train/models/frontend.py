@@ -99,7 +99,8 @@ class FrontEnd(nn.Module):
         parts = (split @ self.rows).unflatten(3, (self._num_residues, 2))
         parts = parts.permute(0, 3, 1, 2, 4).flatten(3)  # (batch, residues, frames, 2 * places)
         real, imaginary = (parts @ self.places).square().chunk(2, dim=3)
-        return (real + imaginary).transpose(1, 2).flatten(2)
+        powers: Tensor = (real + imaginary).transpose(1, 2).flatten(2)
+        return powers
 
     def _log(self, energies: Tensor) -> Tensor:
         config = self.config

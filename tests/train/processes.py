@@ -24,11 +24,13 @@ from train.data.cuts import recording_cut, sorted_cuts
 from train.data.source import Recordings
 from train.distributed import joined, rank
 from train.learner import Learner
+from train.models.keyword_transformer import KeywordEncoder
+from train.models.keyword_transformer_config import KeywordTransformerConfig
 from train.models.patches import PatchEncoder
 from train.models.patches_config import PatchesConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Wav2Vec2Config, paper_conv_layers
-from train.objectives import dmae
+from train.objectives import data2vec_kws, dmae
 from train.objectives.hubert import Hubert, RoundConfig
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.placement import whole
@@ -151,10 +153,26 @@ def build_dmae() -> Any:
     return dmae.Dmae(PatchEncoder(recipe.encoder), recipe, PatchEncoder(sizes(24, 4)))
 
 
+def build_keywords() -> Any:
+    """A Keyword Transformer of the crops' length; it drops no layers."""
+    sizes = KeywordTransformerConfig(
+        window_samples=9_600, embed_dim=16, num_heads=2, head_dim=8, ffn_dim=24, num_layers=3
+    )
+    recipe = data2vec_kws.Recipe(
+        objective="data2vec_kws",
+        encoder=sizes,
+        mask=MaskConfig(prob=0.5, span=3),
+        top_layers=2,
+    )
+    return data2vec_kws.build(KeywordEncoder(sizes), recipe)
+
+
 def build(name: str, *, penalties: bool, layerdrop: float) -> Any:
     """An objective of tiny sizes; `penalties`: with what is measured over a whole batch."""
     if name == "dmae":
         return build_dmae()
+    if name == "data2vec_kws":
+        return build_keywords()
     common: dict[str, Any] = {
         "objective": name,
         "encoder": encoder_config(name, layerdrop),

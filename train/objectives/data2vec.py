@@ -1,7 +1,7 @@
 """data2vec: regress a moving-average teacher's layers at the hidden frames (arXiv:2202.03555)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -71,24 +71,24 @@ class Recipe(Data2VecRecipe):
 class Data2Vec(Objective):
     """The student sees masked frames and predicts what the teacher makes of all of them."""
 
-    def __init__(
-        self,
-        encoder: Wav2Vec2Encoder | KeywordEncoder,
-        recipe: Data2VecRecipe,
-        teacher: EmaTeacher | EmaKeywordTeacher,
-    ) -> None:
+    def __init__(self, encoder: Wav2Vec2Encoder | KeywordEncoder, recipe: Data2VecRecipe) -> None:
         """Set up.
 
         Args:
             encoder: what learns.
             recipe: masks, targets and loss.
-            teacher: follows the encoder, from its first weights on.
         """
         super().__init__()
         self.encoder = encoder
         self.recipe = recipe
-        self.teacher = teacher
+        self.teacher = self.teacher_of(encoder)
         self.final_proj = nn.Linear(encoder.config.embed_dim, encoder.config.embed_dim)
+
+    @staticmethod
+    def teacher_of(encoder: Any) -> EmaTeacher | EmaKeywordTeacher:
+        """What follows the encoder, from its first weights on."""
+        # The reference copies the position embedding: averages of it are of no use to anyone.
+        return EmaTeacher(encoder, copied=("pos_conv",))
 
     def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Squared error over hidden frames, each frame's divided by the root of its width."""
@@ -148,10 +148,7 @@ class Data2Vec(Objective):
             check_spread(metrics, update)
 
 
-def build(encoder: Wav2Vec2Encoder, recipe: Recipe) -> Data2Vec:
-    """The objective around an encoder."""
-    # The reference copies the position embedding: averages of it are of no use to anyone.
-    return Data2Vec(encoder, recipe, EmaTeacher(encoder, copied=("pos_conv",)))
+build = Data2Vec
 
 
 def regression(predicted: Tensor, wanted: Tensor, beta: float) -> Tensor:

@@ -35,8 +35,10 @@ class Recipe(Data2VecRecipe):
 class Data2VecKws(Data2Vec):
     """A Keyword Transformer of whose tokens some are hidden, and a copy that sees all."""
 
-    def __init__(self, encoder: KeywordEncoder, recipe: Recipe) -> None:
-        super().__init__(encoder, recipe, EmaKeywordTeacher(encoder))
+    @staticmethod
+    def teacher_of(encoder: KeywordEncoder) -> EmaKeywordTeacher:
+        """A copy, the embedding of frames included."""
+        return EmaKeywordTeacher(encoder)
 
 
 build = Data2VecKws

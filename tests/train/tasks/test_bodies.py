@@ -24,8 +24,8 @@ def test_a_recipe_has_a_table_of_its_sizes(name):
 
 
 def test_a_checkpoint_gives_it_back(name, tmp_path):
-    config, build = BODIES[name]
-    model = KeywordModel(build(config()), ("no", "yes")).eval()
+    kind = BODIES[name]
+    model = KeywordModel(kind.build(kind.config()), ("no", "yes")).eval()
     save_keywords(tmp_path / "model", model)
     back = load_keywords(tmp_path / "model").eval()
     assert dataclasses.asdict(back.body.config) == dataclasses.asdict(model.body.config)
@@ -39,8 +39,8 @@ def test_a_name_that_is_none_is_answered_with_the_nearest(tmp_path):
     recipe = {"task": "keywords", "body": "ds_cn", "updates": 1, "optimizer": {}, "batch": batch}
     with pytest.raises(RecipeError, match="did you mean 'ds_cnn'"):
         check(recipe, KeywordsRecipe, "a recipe")
-    config, build = BODIES["ds_cnn"]
-    save_keywords(tmp_path / "model", KeywordModel(build(config()), ("a",)))
+    kind = BODIES["ds_cnn"]
+    save_keywords(tmp_path / "model", KeywordModel(kind.build(kind.config()), ("a",)))
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "body": "ds_cm"}))
     with pytest.raises(TrainError, match="there is no body 'ds_cm'; did you mean 'ds_cnn'"):

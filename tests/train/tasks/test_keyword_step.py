@@ -146,8 +146,8 @@ def test_a_step_says_what_it_takes():
     "name", [name for name in BODIES if not hasattr(BODIES[name].build, "stream")]
 )
 def test_a_body_that_looks_ahead_is_refused_with_the_reason(name):
-    config, build = BODIES[name]
-    model = KeywordModel(build(config()), LABELS)
+    kind = BODIES[name]
+    model = KeywordModel(kind.build(kind.config()), LABELS)
     assert not isinstance(model.body, CausalBody)
     message = r"its stream would differ from what was trained, because .*causal_keyword_transformer"
     with pytest.raises(TrainError, match=message):

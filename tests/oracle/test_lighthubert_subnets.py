@@ -6,6 +6,7 @@ layers of its blocks whose sizes differ are made anew at the subnet's. Its code 
 the smallest and the largest subnet of each space it is the class unchanged.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,9 +179,12 @@ def test_a_subnet_of_the_file_is_a_hubert_of_transformers_and_equals_the_slice(
     supernet, space = supernets[name], get_space(name)
     generator = torch.Generator().manual_seed(1)
     waveform = torch.randn((1, NUM_SAMPLES), generator=generator)
+    # In double precision: sums of single ones in another order differ by more than they should.
+    waveform = waveform.double()
     normalized = nn.functional.layer_norm(waveform, (NUM_SAMPLES,))
     subnets = chosen(name)
     assert len({len(set(subnet.num_heads)) > 1 for subnet in subnets}) == 2
+    precise = copy.deepcopy(supernet).double()
     for subnet in subnets:
         dense = materialize(supernet, subnet)
         state = write_names(dense.state_dict(), huggingface.TABLE.encoder, dense.config)
@@ -195,9 +199,10 @@ def test_a_subnet_of_the_file_is_a_hubert_of_transformers_and_equals_the_slice(
                 else torch.allclose(state[key], tensor, rtol=1e-5, atol=1e-8)
             ), key
         with torch.inference_mode():
-            theirs = their_model(space, subnet, state)(normalized, output_hidden_states=True)
-            ours = supernet(subnet, waveform).hidden_states
+            other_model = their_model(space, subnet, state).double()
+            theirs = other_model(normalized, output_hidden_states=True)
+            ours = precise(subnet, waveform).hidden_states
         assert len(ours) == subnet.depth + 1
         for index, (mine, other) in enumerate(zip(ours, theirs.hidden_states, strict=True)):
-            # float32 sums in another order; the states' largest values are about 4
-            assert torch.allclose(mine, other, atol=1e-5, rtol=1e-5), f"{subnet}: state {index}"
+            # what the positions' quotient leaves of values up to about 5
+            assert torch.allclose(mine, other, atol=5e-6, rtol=0.0), f"{subnet}: state {index}"

@@ -271,9 +271,11 @@ def test_a_search_killed_ten_times_at_random_moments_ends_with_the_same_winner(t
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
         )
-        assert running.stdout.readline() == b"begun\n"
+        # Scores are counted, not timed: a busy machine is as far as an idle one when it is killed.
+        for _ in range(rng.integers(1, 6)):
+            assert running.stdout.readline() == b"begun\n"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(rng.uniform(0.0, 0.15))
+            running.wait(rng.uniform(0.0, 0.03))
         running.kill()
         assert running.wait() == -signal.SIGKILL  # it was still at it
         running.stdout.close()

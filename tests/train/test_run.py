@@ -59,13 +59,13 @@ def whole(hubert, corpus, tmp_path_factory):
     return out
 
 
-def test_a_run_leaves_a_model_a_config_and_a_line_an_update(whole, hubert, logged_steps):
+def test_a_run_leaves_a_model_a_config_and_a_line_an_update(whole, corpus, hubert, logged_steps):
     for folder in (whole / "round1", whole / "round2"):
         assert logged_steps(folder / "metrics.jsonl") == list(range(UPDATES))
         assert not (folder / "state").exists()
     stored = json.loads((whole / "config.json").read_text())
     assert stored["recipe"] == json.loads(json.dumps(dataclasses.asdict(hubert)))
-    assert stored["from"] == {"data": whole.parent.name.replace("whole", "corpus")}
+    assert stored["from"] == {"data": corpus.name}
     assert load_encoder(whole / "model").config == hubert.encoder
     first = load_encoder(whole / "round1" / "model").state_dict()
     second = load_encoder(whole / "model").state_dict()

@@ -3,11 +3,12 @@
 import platform
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import line, spread
 
 from runtime.atomic import replacing_file
 
@@ -173,20 +174,6 @@ def time_row(rows: Rows, place: str, name: str) -> str:
             for precision in (FLOAT, *INT8)
         ),
     )
-
-
-def spread(values: Sequence[float], *, digits: int = 1, signed: bool = False) -> str:
-    """Mean ± deviation (each)."""
-    plus = "+" if signed else ""
-    each = ", ".join(f"{value:{plus}.{digits}f}" for value in values)
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return each
-    return f"{mean:{plus}.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
-
-
-def line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 PROSE = """\

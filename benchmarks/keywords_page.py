@@ -1,11 +1,12 @@
 """The page of benchmarks/keywords.py, from its rows."""
 
 import platform
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tables import line, spread
 
 from runtime.atomic import replacing_file
 
@@ -116,19 +117,6 @@ def control_rows(rows: Rows, table: Table, folder: str) -> list[str]:
         )
         for targets, told in kinds.items()
     ]
-
-
-def spread(values: Sequence[float], *, signed: bool = False) -> str:
-    """Mean ± deviation (each)."""
-    plus = "+" if signed else ""
-    each = ", ".join(f"{value:{plus}.1f}" for value in values)
-    if len(values) < 2:
-        return each
-    return f"{statistics.mean(values):{plus}.1f} ± {statistics.stdev(values):.1f} ({each})"
-
-
-def line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 PROSE = """\

@@ -6,8 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 _LAST_WORDS_S = 5.0
 """What a running command is given when the program ends."""
@@ -69,15 +68,8 @@ class Command:
         except OSError as error:  # gone since, or no memory: the next word may do better
             print(f"warning: {self._words[0]} cannot be run: {error}", file=sys.stderr)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give a running program its last seconds."""
         if self._running is None:
             return
         try:
@@ -118,13 +110,6 @@ class Pin:
         """Begin a pulse and go on; one that runs begins anew."""
         self._output.blink(on_time=self._pulse_s, off_time=0, n=1, background=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self._output.close()  # low, and free; closing it twice does nothing
+    def close(self) -> None:
+        """Let go of the pin, low; a second time does nothing."""
+        self._output.close()

@@ -30,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = runtime.load(options.bundle)
         keywords = model.manifest.decision.keywords
         with ExitStack() as open_hooks:
-            hooks = {
-                word: [open_hooks.enter_context(hook) for hook in found]
-                for word, found in wanted(options, keywords).items()
-            }
+            hooks = wanted(options, keywords)
+            for hook in (hook for found in hooks.values() for hook in found):
+                open_hooks.callback(hook.close)
             print(f"listening for {', '.join(keywords)}", file=sys.stderr, flush=True)
             for event in events(model, options):
                 print(f"{event.start_s:9.2f} s  {event.label}  {event.score:.2f}", flush=True)
-                for hook in hooks.get(event.label, []):
+                for hook in hooks[event.label]:
                     hook(event)
     except (runtime.RuntimeFault, HookError) as fault:
         print(f"error: {fault}", file=sys.stderr)

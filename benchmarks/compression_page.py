@@ -3,13 +3,14 @@
 import platform
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from scipy.stats import spearmanr
+from tables import spread
 
 from compress.budget import Budget
 from compress.spaces import get_space
@@ -40,7 +41,7 @@ def write_page(rows: Rows, results: Path) -> str:
         stages=stages_table(rows),
         macs=macs_table(rows),
         dmae=dmae_table(rows),
-        dmae_gain=spread_of(
+        dmae_gain=spread(
             [
                 100 * (of(rows, seed, f"dmae-{r:g}-1") - of(rows, seed, f"dmae-{r:g}-0"))
                 for r in MASK_RATIOS
@@ -64,7 +65,7 @@ def trust_table(rows: Rows) -> str:
         cells = []
         for part in ("all", "band"):
             found = [correlation(rows, seed, name, part) for seed in SEEDS]
-            cells.append(spread_of(found, digits=2))
+            cells.append(spread(found, digits=2))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -110,7 +111,7 @@ def winner_table(rows: Rows) -> str:
                 100 * of(rows, seed, f"{kind}-winner") - value
                 for seed, value in zip(SEEDS, found, strict=True)
             ]
-            cells += [spread_of(found), "" if "winner" in names else spread_of(gain, signed=True)]
+            cells += [spread(found), "" if "winner" in names else spread(gain, signed=True)]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -143,8 +144,8 @@ def stages_table(rows: Rows) -> str:
             100 * (value - of(rows, seed, "variant-main"))
             for seed, value in zip(SEEDS, found, strict=True)
         ]
-        difference = "" if name == "variant-main" else spread_of(gain, signed=True)
-        lines.append(f"| {label} | {spread_of([100 * x for x in found])} | {difference} |")
+        difference = "" if name == "variant-main" else spread(gain, signed=True)
+        lines.append(f"| {label} | {spread([100 * x for x in found])} | {difference} |")
     return "\n".join(lines)
 
 
@@ -155,13 +156,13 @@ def macs_table(rows: Rows) -> str:
         (("main", "otolite-tiny: the extractor is fixed"), ("conv", "otolite-tiny-conv: elastic"))
     ):
         found = [rows[f"seed{seed}/macs-{variant}"] for seed in SEEDS]
-        macs = spread_of([row["predicted"]["macs"] / 1e6 for row in found])
-        params = spread_of([row["predicted"]["params"] / 1e3 for row in found], digits=0)
-        latency = spread_of(
+        macs = spread([row["predicted"]["macs"] / 1e6 for row in found])
+        params = spread([row["predicted"]["params"] / 1e3 for row in found], digits=0)
+        latency = spread(
             [rows[f"seed{seed}/latency"][str(number)][0] / 1e6 for seed in SEEDS], digits=2
         )
-        accuracy = spread_of([100 * of(rows, seed, f"tuned-macs-{variant}") for seed in SEEDS])
-        probe = spread_of([100 * of(rows, seed, f"probed-macs-{variant}") for seed in SEEDS])
+        accuracy = spread([100 * of(rows, seed, f"tuned-macs-{variant}") for seed in SEEDS])
+        probe = spread([100 * of(rows, seed, f"probed-macs-{variant}") for seed in SEEDS])
         lines.append(f"| {label} | {macs} | {params} | {latency} | {probe} | {accuracy} |")
     return "\n".join(lines)
 
@@ -175,7 +176,7 @@ def dmae_table(rows: Rows) -> str:
             for weight in (1, 0)
         ]
         gain = [a - b for a, b in zip(*both, strict=True)]
-        cells = [spread_of(both[0]), spread_of(both[1]), spread_of(gain, signed=True)]
+        cells = [spread(both[0]), spread(both[1]), spread(gain, signed=True)]
         lines.append(f"| {100 * ratio:.0f} % | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -195,14 +196,6 @@ def of(rows: Rows, seed: int, name: str) -> float:
     """Test accuracy of a row, a share."""
     row = rows[f"seed{seed}/{name}"]
     return float(row["test"] if "test" in row else row["accuracy"])
-
-
-def spread_of(values: Sequence[float], *, digits: int = 1, signed: bool = False) -> str:
-    """Mean ± deviation (each)."""
-    plus = "+" if signed else ""
-    each = ", ".join(f"{value:{plus}.{digits}f}" for value in values)
-    mean = statistics.mean(values)
-    return f"{mean:{plus}.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
 
 
 def percent(share: float) -> str:

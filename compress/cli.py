@@ -233,6 +233,13 @@ def finetune(
             "them noise and rir."
         ),
     ] = None,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of speech without the keywords, for training on running sound; may be "
+            "given again."
+        ),
+    ] = None,
     seed: Seed = None,
     set_: Set = None,
     resume: Resume = False,
@@ -254,7 +261,14 @@ def finetune(
         show(finetuning(asked, source, data), as_json)
         return
     trained = run(
-        asked, data, source, out, random_init=random_init, resume=resume, surroundings=noise
+        asked,
+        data,
+        source,
+        out,
+        random_init=random_init,
+        resume=resume,
+        surroundings=noise,
+        negatives=negatives or [],
     )
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     accuracies = {

@@ -2,12 +2,15 @@
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from lhotse import CutSet
+from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
 from runtime.atomic import replacing_file
@@ -16,9 +19,10 @@ from . import run
 from .config import STRICT, BatchConfig, DeviceConfig, LogConfig, OptimizerConfig, Seed
 from .data.audio import PackedAudio
 from .data.corpus import read_corpus, usable
-from .data.cuts import SILENCE, label_of
+from .data.cuts import SILENCE, UNKNOWN, label_of
 from .data.label_share import LabelShare, labelled
 from .data.rooms import Surroundings, read_surroundings
+from .data.running import Speech, Words, read_speech, without_keywords
 from .data.selection import check_labels, labels_of, partition_of
 from .data.source import Recordings
 from .errors import RecipeError
@@ -32,6 +36,7 @@ from .models.frontend import SAMPLE_RATE
 from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
+from .objectives import Objective
 from .seeding import seeded
 from .tasks.augmenting import AugmentConfig, ClipPool, Variation, front_ends
 from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
@@ -43,6 +48,8 @@ from .tasks.keywords import (
     predict,
     save_keywords,
 )
+from .tasks.running import RunningConfig, Stage
+from .tasks.spotting import SpottingObjective, hear_recordings
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +92,9 @@ class KeywordsRecipe:
     """The pretrained body's share of the learning rate, in (0, 1]."""
     label_smoothing: float = 0.1
     """In [0, 1)."""
+    running: RunningConfig | None = None
+    """Train on running sound instead of windows, as a spotter is used; for causal bodies. `labels`
+    are then the keywords, and everything else in the corpus is sound without them."""
     augment: AugmentConfig = AugmentConfig()
     """How clips are varied."""
     optimizer: OptimizerConfig
@@ -114,6 +124,16 @@ class KeywordsRecipe:
                 f"streaming 'incremental' needs a causal body, and {self.body!r} is trained on "
                 "whole windows; take 'sliding_window', or a causal body"
             )
+        if self.running is not None and not is_causal(self.body):
+            raise ValueError(
+                f"running sound is heard frame by frame, and {self.body!r} is trained on whole "
+                "windows; leave [running] out, or take a causal body"
+            )
+        if self.running is not None and (self.augment.max_shift_ms or self.augment.max_lead_ms):
+            raise ValueError(
+                "scenes of [running] place their words themselves; set augment.max_shift_ms and "
+                "augment.max_lead_ms to 0"
+            )
         if self.chunk_ms < 1:
             raise ValueError(f"chunk_ms must be 1 or more, got {self.chunk_ms}")
         if self.updates < 1 or self.window_seconds <= 0:
@@ -136,6 +156,7 @@ def finetune(
     random_init: bool,
     resume: bool,
     surroundings: Path | None = None,
+    negatives: Sequence[Path] = (),
 ) -> Path:
     """Train, score on the valid and test partitions, and save.
 
@@ -148,6 +169,7 @@ def finetune(
         resume: go on in a folder that was started with the same recipe.
         surroundings: a folder of noises and rooms that clips are mixed with, beside the corpus's
             own silence.
+        negatives: corpora of speech without the keywords, for running sound.
 
     Returns:
         the keyword model's checkpoint, `out/model`; scores are in `out/scores.json`.
@@ -156,11 +178,14 @@ def finetune(
         TrainError: data, model or folder cannot be used.
     """
     check_source(recipe, model)
+    if negatives and recipe.running is None:
+        raise RecipeError("--negatives are for a recipe with [running]; this one trains on clips")
     made_from = {
         "data": data.resolve().name,
         "random_init": random_init,
         "model": None if model is None else _origin(model, recipe.body),
         **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
+        **({"negatives": [folder.resolve().name for folder in negatives]} if negatives else {}),
     }
     run.check(out, recipe, resume=resume, **made_from)
     if (out / "scores.json").is_file():
@@ -168,13 +193,52 @@ def finetune(
         return out / "model"
     cuts = read_corpus(data)
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    packed = PackedAudio.of(cuts, progress=True)
+    around = Surroundings() if surroundings is None else read_surroundings(surroundings)
+    silence = [packed.waveform(cut.id) for cut in train_cuts if label_of(cut) == SILENCE]
+    noises = [noise for noise in silence if np.any(noise)]
+    around = replace(around, noises=(*noises, *around.noises))
+    if recipe.running is None:
+        training = _on_clips(recipe, cuts, packed, model, around, random_init=random_init)
+    else:
+        training = _on_running_sound(recipe, cuts, packed, negatives, around)
+    run.start(out, recipe, resume=resume, **made_from)
+    _train(recipe, training.objective, training.source, out, from_checkpoint=model is not None)
+    save_keywords(out / "model", training.model)
+    _score(training, out / "scores.json")
+    run.finish(out)
+    return out / "model"
+
+
+@plain_dataclass(frozen=True)
+class _Training:
+    """What is trained on what, and how it is scored."""
+
+    model: KeywordModel
+    objective: Objective
+    source: Recordings
+    scored: CutSet
+    """Clips with labels of the model's, of all partitions."""
+    predict: Callable[[CutSet], NDArray[np.float32]]
+    """Posteriors (clips, labels)."""
+
+
+def _on_clips(
+    recipe: KeywordsRecipe,
+    cuts: CutSet,
+    packed: PackedAudio,
+    model: Path | None,
+    around: Surroundings,
+    *,
+    random_init: bool,
+) -> _Training:
+    """Windows with a clip in the middle of each."""
+    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     labels = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
     check_labels(labels, train_cuts)
-    packed = PackedAudio.of(cuts, progress=True)
-    cuts = cuts.filter(lambda cut: cut.supervisions[0].text in labels).to_eager()
+    cuts = cuts.filter(lambda cut: label_of(cut) in labels).to_eager()
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     train_cuts = labelled(train_cuts, recipe.labelled)
-    around = Surroundings() if surroundings is None else read_surroundings(surroundings)
     with seeded(recipe.seed):
         keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
     if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
@@ -187,26 +251,68 @@ def finetune(
             f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
             "leave it out, or train a body with a front end"
         )
-    run.start(out, recipe, resume=resume, **made_from)
-    silence = [packed.waveform(cut.id) for cut in train_cuts if label_of(cut) == SILENCE]
-    noises = [noise for noise in silence if np.any(noise)]
-    variation = Variation(
-        recipe.augment,
-        replace(around, noises=(*noises, *around.noises)),
-        ClipPool(packed, tuple(train_cuts.ids)),
-    )
-    objective = KeywordObjective(
+    variation = Variation(recipe.augment, around, ClipPool(packed, tuple(train_cuts.ids)))
+    window_samples = recipe.window_samples
+    return _Training(
         keyword_model,
-        variation,
-        window_samples=recipe.window_samples,
-        label_smoothing=recipe.label_smoothing,
+        KeywordObjective(
+            keyword_model,
+            variation,
+            window_samples=window_samples,
+            label_smoothing=recipe.label_smoothing,
+        ),
+        Recordings(train_cuts, packed),
+        cuts,
+        lambda part: predict(keyword_model, part, packed, window_samples=window_samples),
     )
-    source = Recordings(train_cuts, packed)
-    _train(recipe, objective, source, out, from_checkpoint=model is not None)
-    save_keywords(out / "model", keyword_model)
-    _score(recipe, keyword_model, cuts, packed, out / "scores.json")
-    run.finish(out)
-    return out / "model"
+
+
+def _on_running_sound(
+    recipe: KeywordsRecipe,
+    cuts: CutSet,
+    packed: PackedAudio,
+    negatives: Sequence[Path],
+    around: Surroundings,
+) -> _Training:
+    """Scenes of several seconds, judged at every frame."""
+    assert recipe.running is not None
+    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    asked = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
+    keywords = tuple(label for label in asked if label not in (UNKNOWN, SILENCE))
+    check_labels(keywords, train_cuts)
+    words = labelled(
+        train_cuts.filter(lambda cut: label_of(cut) in keywords).to_eager(), recipe.labelled
+    )
+    others = without_keywords(cuts, keywords)
+    unsaid = partition_of(others, "train").filter(lambda cut: label_of(cut) != SILENCE)
+    speech = Speech(
+        [
+            (packed, tuple(unsaid.to_eager().ids)),
+            *read_speech(negatives, keywords, min_seconds=recipe.batch.min_seconds),
+        ]
+    )
+    if not speech.hours:
+        raise RecipeError(
+            "running sound needs speech without the keywords; give some with --negatives"
+        )
+    _log.info("%d clips of keywords, %.2f hours of other speech", len(words), speech.hours)
+    with seeded(recipe.seed):
+        model = KeywordModel(_own_body(recipe, None, random_init=False), (UNKNOWN, *keywords))
+    found = Words.of(words, packed)
+    late_samples = recipe.running.late_ms * SAMPLE_RATE // 1000
+    said = cuts.filter(lambda cut: label_of(cut) in keywords).to_eager()
+    return _Training(
+        model,
+        SpottingObjective(
+            model,
+            Stage(recipe.running, recipe.augment, speech, around),
+            found,
+            label_smoothing=recipe.label_smoothing,
+        ),
+        Recordings(words, found.packed),
+        said + others,
+        lambda part: hear_recordings(model, part, packed, late_samples=late_samples),
+    )
 
 
 def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
@@ -267,7 +373,7 @@ def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> 
 
 def _train(
     recipe: KeywordsRecipe,
-    objective: KeywordObjective,
+    objective: Objective,
     source: Recordings,
     out: Path,
     *,
@@ -284,17 +390,18 @@ def _train(
     run.fit(learner, source, recipe.batch, recipe.log, out, devices=DeviceConfig())
 
 
-def _score(
-    recipe: KeywordsRecipe, model: KeywordModel, cuts: CutSet, packed: PackedAudio, path: Path
-) -> None:
-    scores: dict[str, object] = {"labels": list(model.labels)}
+def _score(training: _Training, path: Path) -> None:
+    labels = training.model.labels
+    scores: dict[str, object] = {"labels": list(labels)}
     for partition in ("valid", "test"):
-        part = partition_of(cuts, partition)
+        part = partition_of(training.scored, partition)
         if not len(part):
             continue
-        posteriors = predict(model, part, packed, window_samples=recipe.window_samples)
-        wanted = [cut.supervisions[0].text for cut in part]
-        counts = confusion(posteriors, wanted, model.labels)
+        posteriors = training.predict(part)
+        said = [label_of(cut) for cut in part]
+        counts = confusion(
+            posteriors, [word if word in labels else UNKNOWN for word in said], labels
+        )
         accuracy = float(np.trace(counts) / counts.sum())
         scores[partition] = {"clips": len(part), "accuracy": accuracy, "confusion": counts.tolist()}
         _log.info("%s: %.1f %% of %d clips", partition, 100 * accuracy, len(part))

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of, not_audio, reason_of
+from train.data.spoken import holds, spoken_text
 from train.errors import DataError
-
-from .spoken import holds, spoken_text
 
 _PIECE_S = 600.0
 

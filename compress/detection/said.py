@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus, usable
 from train.data.cuts import SAMPLE_RATE, SILENCE, UNKNOWN, label_of
+from train.data.spoken import holds, spoken_text, word_span
 from train.errors import DataError
 
 from .hearing import Source
 from .matching import Word
 from .scenes import Clip, Condition, Sounds, at_rate, scene
-from .spoken import holds, spoken_text, word_span
 
 if TYPE_CHECKING:
     from lhotse import MonoCut

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.acoustics import coloured_noise, in_a_room
+from train.data.augment import faded, levelled, mean_power
 from train.data.cuts import SAMPLE_RATE
 
 from .matching import Word
@@ -101,10 +102,10 @@ def scene(
             piece = _in_room(piece, sounds.rooms, dice)
         start, end = lead + clip.span[0], lead + clip.span[1]
         if condition.snr_db is not None:
-            power = float(np.mean(np.square(piece[start:end], dtype=np.float64)))
+            power = mean_power(piece[start:end])
             noise = _noise(condition.kind, len(piece), sounds, dice)
             level = np.sqrt(power) * 10.0 ** (-condition.snr_db / 20.0)
-            piece = piece + np.float32(level) * _faded(noise)
+            piece = piece + np.float32(level) * faded(noise)
         piece = piece * np.float32(min(1.0, _PEAK / max(float(np.abs(piece).max()), 1e-9)))
         pieces.append(piece)
         if clip.keyword is not None:
@@ -137,11 +138,11 @@ def _in_quiet(clip: Waveform, lead: int, tail: int, rng: np.random.Generator) ->
     total = lead + len(clip) + tail
     # It gives way to the clip, whose floor it continues.
     share = np.ones(total, dtype=np.float32)
-    share[lead : lead + len(clip)] = 1.0 - _faded(np.ones(len(clip), dtype=np.float32))
+    share[lead : lead + len(clip)] = 1.0 - faded(np.ones(len(clip), dtype=np.float32))
     # At a length that has small factors: others take the transform several times as long.
     floor = coloured_noise(next_fast_len(total), _PINK, rng)[:total]
     piece = floor * np.float32(level) * share
-    piece[lead : lead + len(clip)] += _faded(clip)
+    piece[lead : lead + len(clip)] += faded(clip)
     return piece
 
 
@@ -171,25 +172,10 @@ def _noise(kind: str, num_samples: int, sounds: Sounds, rng: np.random.Generator
         return _cut(sounds.noises[int(rng.integers(len(sounds.noises)))], num_samples, rng)
     chosen = rng.choice(len(sounds.talkers), NUM_TALKERS, replace=False)
     mixed = np.sum([_cut(sounds.talkers[index], num_samples, rng) for index in chosen], axis=0)
-    return _level(mixed.astype(np.float32))
+    return levelled(mixed.astype(np.float32))
 
 
 def _cut(sound: Waveform, num_samples: int, rng: np.random.Generator) -> Waveform:
     """From a random sample on, begun anew at its end."""
     start = int(rng.integers(len(sound)))
-    return _level(sound.take(np.arange(start, start + num_samples), mode="wrap"))
-
-
-def _level(sound: Waveform) -> Waveform:
-    power = float(np.mean(np.square(sound, dtype=np.float64)))
-    return sound / np.float32(np.sqrt(max(power, 1e-12)))
-
-
-def _faded(sound: Waveform) -> Waveform:
-    """Without a click where it starts and ends."""
-    fade = min(_FADE_SAMPLES, len(sound) // 2)
-    ramp = np.ones(len(sound), dtype=np.float32)
-    ramp[:fade] = np.linspace(0.0, 1.0, fade, dtype=np.float32)
-    ramp[len(sound) - fade :] = ramp[:fade][::-1]
-    faded: Waveform = sound * ramp
-    return faded
+    return levelled(sound.take(np.arange(start, start + num_samples), mode="wrap"))

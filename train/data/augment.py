@@ -10,6 +10,8 @@ from .cuts import SAMPLE_RATE
 
 Waveform = NDArray[np.float32]
 
+_FADE_SAMPLES = SAMPLE_RATE // 50
+
 
 def shift(waveform: Waveform, max_samples: int, rng: np.random.Generator) -> Waveform:
     """Move a clip by up to `max_samples` either way and fill the gap with zeros.
@@ -30,13 +32,16 @@ def shift(waveform: Waveform, max_samples: int, rng: np.random.Generator) -> Wav
     return moved
 
 
-def mix_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
+def mix_noise(
+    waveform: Waveform, noise: Waveform, snr_db: float, *, power: float | None = None
+) -> Waveform:
     """Add noise at a signal-to-noise ratio of mean powers.
 
     Args:
         waveform: the clip; its power counts the silence around the word.
         noise: (samples,), repeated or cut to the clip's length.
         snr_db: 10 log10(power of the clip / power of the noise).
+        power: mean square that stands for the clip's, such as the word's alone.
 
     Returns:
         The sum, which may leave [-1, 1]. Where either is all zeros no ratio exists, and the clip
@@ -48,7 +53,7 @@ def mix_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
     if len(noise) == 0:
         raise ValueError("noise must hold one sample or more, got none")
     fitted = np.resize(noise, len(waveform)).astype(np.float64)
-    signal_power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+    signal_power = mean_power(waveform) if power is None else power
     noise_power = float(np.mean(np.square(fitted))) if len(fitted) else 0.0
     if signal_power == 0.0 or noise_power == 0.0:
         return waveform.copy()
@@ -120,8 +125,8 @@ def in_room(waveform: Waveform, response: Waveform) -> Waveform:
     size = len(waveform) + len(response) - 1
     padded = 1 << max(0, size - 1).bit_length()
     spectrum = np.fft.rfft(waveform, padded) * np.fft.rfft(response, padded)
-    heard = np.fft.irfft(spectrum, padded)[direct : direct + len(waveform)]
-    powers = [float(np.mean(np.square(part, dtype=np.float64))) for part in (waveform, heard)]
+    heard = np.fft.irfft(spectrum, padded)[direct : direct + len(waveform)].astype(np.float32)
+    powers = [mean_power(part) for part in (waveform, heard)]
     if min(powers) == 0.0:
         return waveform.copy()
     loud: Waveform = (heard * np.sqrt(powers[0] / powers[1])).astype(np.float32)
@@ -139,3 +144,24 @@ def stretch_of(noise: Waveform, num_samples: int, rng: np.random.Generator) -> W
     start = int(rng.integers(len(noise)))
     places = (start + np.arange(num_samples)) % len(noise)
     return noise[places]
+
+
+def mean_power(waveform: Waveform) -> float:
+    """Mean square of the samples; 0 where there are none."""
+    return float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+
+
+def levelled(waveform: Waveform) -> Waveform:
+    """With a root mean square of 1; silence stays silence."""
+    scaled: Waveform = waveform / np.float32(np.sqrt(max(mean_power(waveform), 1e-12)))
+    return scaled
+
+
+def faded(waveform: Waveform) -> Waveform:
+    """Faded in and out over 20 ms, so that no edge clicks."""
+    fade = min(_FADE_SAMPLES, len(waveform) // 2)
+    ramp = np.ones(len(waveform), dtype=np.float32)
+    ramp[:fade] = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    ramp[len(waveform) - fade :] = ramp[:fade][::-1]
+    shaped: Waveform = waveform * ramp
+    return shaped

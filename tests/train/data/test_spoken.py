@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 
-from compress.detection.spoken import energy_span, holds, spoken_text, word_span
 from train.data.cuts import recording_cut
+from train.data.spoken import energy_span, holds, spoken_text, word_span
 
 
 @given(

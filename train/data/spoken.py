@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.cuts import SAMPLE_RATE
+from .cuts import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from lhotse import MonoCut

@@ -192,16 +192,11 @@ def finetune(
         run.finish(out)
         return out / "model"
     cuts = read_corpus(data)
-    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
-    packed = PackedAudio.of(cuts, progress=True)
     around = Surroundings() if surroundings is None else read_surroundings(surroundings)
-    silence = [packed.waveform(cut.id) for cut in train_cuts if label_of(cut) == SILENCE]
-    noises = [noise for noise in silence if np.any(noise)]
-    around = replace(around, noises=(*noises, *around.noises))
     if recipe.running is None:
-        training = _on_clips(recipe, cuts, packed, model, around, random_init=random_init)
+        training = _on_clips(recipe, cuts, model, around, random_init=random_init)
     else:
-        training = _on_running_sound(recipe, cuts, packed, negatives, around)
+        training = _on_running_sound(recipe, cuts, negatives, around)
     run.start(out, recipe, resume=resume, **made_from)
     _train(recipe, training.objective, training.source, out, from_checkpoint=model is not None)
     save_keywords(out / "model", training.model)
@@ -226,7 +221,6 @@ class _Training:
 def _on_clips(
     recipe: KeywordsRecipe,
     cuts: CutSet,
-    packed: PackedAudio,
     model: Path | None,
     around: Surroundings,
     *,
@@ -236,6 +230,7 @@ def _on_clips(
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     labels = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
     check_labels(labels, train_cuts)
+    packed = PackedAudio.of(cuts, progress=True)
     cuts = cuts.filter(lambda cut: label_of(cut) in labels).to_eager()
     train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
     train_cuts = labelled(train_cuts, recipe.labelled)
@@ -251,6 +246,7 @@ def _on_clips(
             f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
             "leave it out, or train a body with a front end"
         )
+    around = _and_silence(around, train_cuts, packed)
     variation = Variation(recipe.augment, around, ClipPool(packed, tuple(train_cuts.ids)))
     window_samples = recipe.window_samples
     return _Training(
@@ -270,7 +266,6 @@ def _on_clips(
 def _on_running_sound(
     recipe: KeywordsRecipe,
     cuts: CutSet,
-    packed: PackedAudio,
     negatives: Sequence[Path],
     around: Surroundings,
 ) -> _Training:
@@ -280,6 +275,7 @@ def _on_running_sound(
     asked = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
     keywords = tuple(label for label in asked if label not in (UNKNOWN, SILENCE))
     check_labels(keywords, train_cuts)
+    packed = PackedAudio.of(cuts, progress=True)
     words = labelled(
         train_cuts.filter(lambda cut: label_of(cut) in keywords).to_eager(), recipe.labelled
     )
@@ -305,7 +301,7 @@ def _on_running_sound(
         model,
         SpottingObjective(
             model,
-            Stage(recipe.running, recipe.augment, speech, around),
+            Stage(recipe.running, recipe.augment, speech, _and_silence(around, train_cuts, packed)),
             found,
             label_smoothing=recipe.label_smoothing,
         ),
@@ -313,6 +309,13 @@ def _on_running_sound(
         said + others,
         lambda part: hear_recordings(model, part, packed, late_samples=late_samples),
     )
+
+
+def _and_silence(around: Surroundings, cuts: CutSet, packed: PackedAudio) -> Surroundings:
+    """The corpus's own clips of silence are noises as well."""
+    silence = [packed.waveform(cut.id) for cut in cuts if label_of(cut) == SILENCE]
+    noises = [noise for noise in silence if np.any(noise)]
+    return replace(around, noises=(*noises, *around.noises))
 
 
 def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:

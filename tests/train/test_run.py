@@ -301,6 +301,39 @@ def test_scores_count_every_clip_of_the_held_out_partitions(tuned):
     assert load_keywords(whole / "model").labels == ("_silence_", "no", "yes")
 
 
+def test_a_keyword_model_is_gone_on_with_its_classifier_where_labels_are_the_same(
+    tuned, corpus, tmp_path
+):
+    recipe, _, whole = tuned
+    if recipe.body == "wav2vec2":  # its keyword models are made of encoders
+        return
+    taken = dataclasses.replace(recipe, updates=0, seed=9)
+    again = tmp_path / "again"
+    finetune(taken, corpus, whole / "model", again, random_init=False, resume=False)
+    before, after = (load_keywords(folder / "model") for folder in (whole, again))
+    assert_equal(before.state_dict(), after.state_dict())
+    assert (again / "scores.json").read_text() == (whole / "scores.json").read_text()
+    fewer = dataclasses.replace(taken, labels=before.labels[:-1])
+    finetune(fewer, corpus, whole / "model", tmp_path / "fewer", random_init=False, resume=False)
+    other = load_keywords(tmp_path / "fewer" / "model")
+    assert other.labels == before.labels[:-1]
+    assert_equal(before.body.state_dict(), other.body.state_dict())
+    with pytest.raises(RecipeError, match="another body than the recipe's 'conformer'"):
+        finetune(
+            dataclasses.replace(taken, body="conformer"),
+            corpus,
+            whole / "model",
+            tmp_path / "other",
+            random_init=False,
+            resume=False,
+        )
+
+
+def assert_equal(states, others):
+    assert states.keys() == others.keys()
+    assert all(torch.equal(states[name], others[name]) for name in states)
+
+
 def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(
     corpus, encoder_folder, tmp_path, monkeypatch
 ):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,8 @@ class Stage:
         if rooms and rng.random() < augment.room_prob:
             scene = in_room(scene, rooms[rng.integers(len(rooms))])
         power = mean_power(scene if word is None else scene[word[0] : word[1]]) or _QUIET
-        floor = coloured_noise(len(scene), rng.uniform(0.0, 2.0), rng)
+        floors = _floors()
+        floor = stretch_of(floors[rng.integers(len(floors))], len(scene), rng)
         scene = mix_noise(scene, floor, rng.uniform(*_FLOOR_DB), power=power)
         if noises and rng.random() < augment.noise_prob:
             noise = stretch_of(noises[rng.integers(len(noises))], len(scene), rng)
@@ -180,6 +182,16 @@ def frame_labels(
         wanted[(ends > doubtful) & (ends < max(until, end + window_samples))] = IGNORED
         wanted[(ends >= from_on) & (ends <= until)] = label
     return wanted
+
+
+@cache
+def _floors() -> tuple[Waveform, ...]:
+    """Noises of quiet rooms, half a minute of each; making one anew for each scene takes longer
+    than all the rest of it."""
+    rng = np.random.default_rng(0)
+    return tuple(
+        coloured_noise(30 * SAMPLE_RATE, slope, rng) for slope in (0.0, 0.5, 1.0, 1.5, 2.0)
+    )
 
 
 def _at_speed(

@@ -25,6 +25,7 @@ from .errors import RecipeError
 from .learner import Learner
 from .models.bc_resnet import BcResNetConfig
 from .models.causal_keyword_transformer import CausalKeywordTransformerConfig
+from .models.causal_tcn import CausalTcnConfig
 from .models.checkpoints import digest, load_config
 from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
@@ -66,6 +67,8 @@ class KeywordsRecipe:
     """Sizes of the `keyword_transformer` body, which sees whole windows."""
     causal_keyword_transformer: CausalKeywordTransformerConfig = CausalKeywordTransformerConfig()
     """Sizes of the `causal_keyword_transformer` body, which a stream can run step by step."""
+    causal_tcn: CausalTcnConfig = CausalTcnConfig()
+    """Sizes of the `causal_tcn` body, whose steps are the cheapest."""
     labels: tuple[str, ...] = ()
     """Classes; clips of other words are left out. None: every label with enough clips."""
     min_clips_per_label: int = 50

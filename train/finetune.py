@@ -26,6 +26,7 @@ from .labelled import LabelledRecipe, read_clips
 from .learner import Learner
 from .models.bc_resnet import BcResNetConfig
 from .models.causal_keyword_transformer import CausalKeywordTransformerConfig
+from .models.causal_tcn import CausalTcnConfig
 from .models.checkpoints import digest, load_config, stated_family
 from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
@@ -73,6 +74,8 @@ class KeywordsRecipe(LabelledRecipe):
     """Sizes of the `keyword_transformer` body, which sees whole windows."""
     causal_keyword_transformer: CausalKeywordTransformerConfig = CausalKeywordTransformerConfig()
     """Sizes of the `causal_keyword_transformer` body, which a stream can run step by step."""
+    causal_tcn: CausalTcnConfig = CausalTcnConfig()
+    """Sizes of the `causal_tcn` body, whose steps are the cheapest."""
     running: RunningConfig | None = None
     """Train on running sound instead of windows, as a spotter is used; for causal bodies. `labels`
     are then the keywords, and everything else in the corpus is sound without them."""

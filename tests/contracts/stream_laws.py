@@ -20,6 +20,7 @@ from runtime.bundle import read_bundle
 from runtime.manifest import Decision, Streaming
 from runtime.replay import streamed
 from runtime.stream import start_all
+from train.models.frontend_config import FrontEndConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
 from train.tasks.bodies import BODIES, CausalBody
@@ -39,6 +40,7 @@ KALDI, ARM, WHOLE = 400 + 8 * 160, 480 + 8 * 160, 3 * 640
 LAST_SAMPLES = 80
 """At an answer's end, that float32 must hear: 5 ms, of a signal that was not there."""
 WIDTHS = {"embed_dim": 8, "num_heads": 2, "ffn_dim": 8, "num_layers": 1}
+TCN = {"patch_frames": 2, "channels": 12, "dilations": (1, 4), "kernel": 2}
 TINY = {
     # every stage, and a block that keeps its width: each further one only takes time to convert
     "bc_resnet": ({"tau": 0.5, "num_blocks": (2, 1, 1, 1)}, ARM),
@@ -50,6 +52,10 @@ TINY = {
     "keyword_transformer": ({**WIDTHS, "head_dim": 4, "window_samples": ARM}, ARM),
     "causal_keyword_transformer": (
         {**WIDTHS, "head_dim": 4, "patch_frames": 2, "left_ms": 60, "pooled_ms": 80},
+        KALDI,
+    ),
+    "causal_tcn": (
+        {**TCN, "front_end": FrontEndConfig(num_mels=20)},  # two bins or more to a band
         KALDI,
     ),
 }

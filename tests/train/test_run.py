@@ -17,6 +17,7 @@ from train.errors import RecipeError, TrainError
 from train.finetune import KeywordsRecipe, finetune
 from train.models import wav2vec2
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
+from train.models.causal_tcn import CausalTcnConfig
 from train.models.ds_cnn import DsCnnConfig
 from train.models.keyword_transformer import KeywordEncoder, save_keyword_encoder
 from train.models.keyword_transformer_config import KeywordTransformerConfig
@@ -229,6 +230,7 @@ def keywords(body, **augment):
         ds_cnn=DsCnnConfig(num_mels=10, channels=4, num_blocks=1),
         keyword_transformer=KeywordTransformerConfig(**TINY_TRANSFORMER, window_samples=8_000),
         causal_keyword_transformer=CausalKeywordTransformerConfig(**TINY_TRANSFORMER),
+        causal_tcn=CausalTcnConfig(channels=6, dilations=(1, 2)),
         augment=AugmentConfig(**augment),
         min_clips_per_label=2,
         window_seconds=0.5,
@@ -243,7 +245,13 @@ def keywords(body, **augment):
 
 @pytest.fixture(
     scope="module",
-    params=["wav2vec2", "ds_cnn", "keyword_transformer", "causal_keyword_transformer"],
+    params=[
+        "wav2vec2",
+        "ds_cnn",
+        "keyword_transformer",
+        "causal_keyword_transformer",
+        "causal_tcn",
+    ],
 )
 def tuned(request, corpus, encoder_folder, tmp_path_factory):
     """A fine-tuning that nothing interrupted: recipe, encoder or None, folder."""

@@ -21,6 +21,7 @@ class Described(Protocol):
     keywords: tuple[str, ...]
     data: str
     recipe: str
+    rate_per_hour: float
     sources: str
     licence: str
 
@@ -52,6 +53,7 @@ def write_page(spotter: Described, rows: Rows, best: int, runs: Path, results: P
         words=test["words"],
         hours=f"{test['hours_without_keywords']:.2f}",
         calibrated=f"{first['calibration']['hours']:.2f}",
+        rate=spotter.rate_per_hour,
         allowed=first["calibration"]["false_alarms_allowed"],
         kilobytes=f"{first['bundle_bytes'] / 1e3:,.0f}",
         rate_heads=" | ".join(_rate(key) for key in rates),
@@ -144,7 +146,7 @@ Audio: {sources}. Machine: {machine}, no GPU. Cells hold mean ± deviation over 
 with both formats. Licence of the audio: {licence}.
 
 Thresholds come from {calibrated} h of speech without keywords that training has not heard, with
-{allowed} false alarm allowed in it (0.5 an hour), and from no test recording. Tested on {hours} h
+{allowed} false alarm allowed in it ({rate:g} an hour), and from no test recording. Tested on {hours} h
 of other speech of other speakers.
 
 **Not comparable with published figures**: our excerpts and splits, and a few hours of other speech.

@@ -146,8 +146,8 @@ Audio: {sources}. Machine: {machine}, no GPU. Cells hold mean ± deviation over 
 with both formats. Licence of the audio: {licence}.
 
 Thresholds come from {calibrated} h of speech without keywords that training has not heard, with
-{allowed} false alarm allowed in it ({rate:g} an hour), and from no test recording. Tested on {hours} h
-of other speech of other speakers.
+{allowed} false alarm allowed in it ({rate:g} an hour), and from no test recording. Tested on
+{hours} h of other speech of other speakers.
 
 **Not comparable with published figures**: our excerpts and splits, and a few hours of other speech.
 

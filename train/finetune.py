@@ -251,7 +251,7 @@ def _on_running_sound(
     return _Training(
         made,
         objective,
-        Recordings(sound.train, sound.words.packed),
+        Recordings(sound.train, sound.words.packed, config.scene_seconds),
         sound.scored,
         lambda part: hear_recordings(made, part, sound.packed, late_samples=late_samples),
     )

@@ -49,6 +49,8 @@ def with_flat_frames(model: Any) -> Any:
             if graph.maker.get(node.input[0]) in flat:
                 node.input[0] = _flat(node.input[0])
             nodes.append(node)
+        elif graph.picks_frame(node) and graph.maker.get(node.input[0]) in flat:
+            nodes.append(graph.picking_row(node))
         else:
             nodes.extend(graph.batched(node.input, flat))
             nodes.append(node)
@@ -95,6 +97,21 @@ class _Graph:
         if node.op_type != "Reshape" or node.input[1] not in self.stored:
             return False
         return min(self.shapes.get(node.output[0], (0,))) > 0
+
+    def picks_frame(self, node: Any) -> bool:
+        """It takes one frame, which has no axis of its own then: (1, frames, dim) to (1, dim)."""
+        return (
+            node.op_type == "Gather"
+            and self.stored.get(node.input[1]) == ()
+            and self._has_batch(node.input[0])
+            and self._axis(node) == 1
+        )
+
+    def picking_row(self, node: Any) -> Any:
+        """The same from (frames, dim), where the row's own axis is what the batch was."""
+        place = numpy_helper.to_array(self._constants[node.input[1]])
+        inputs = [_flat(node.input[0]), self.store(f"row_{place}", place.reshape(1))]
+        return helper.make_node("Gather", inputs, list(node.output), name=node.name, axis=0)
 
     def states_shape(self, node: Any) -> bool:
         """It is a Reshape whose every size is told, none of them taken from what it is given."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from .frontend import FrontEnd
 from .frontend_config import FrontEndConfig
-from .streaming import Shapes, States, Tail
+from .streaming import Shapes, States
 
 
 class CausalFrontEnd(nn.Module):
@@ -21,16 +22,18 @@ class CausalFrontEnd(nn.Module):
         super().__init__()
         self.hop_samples = config.hop_samples
         self.spectrum = FrontEnd(config)
-        self.past = Tail(1, config.frame_samples - config.hop_samples)
+        self.tail_samples = config.frame_samples - config.hop_samples
 
     def shapes(self) -> Shapes:
         """Of the samples that frames to come will look at again."""
-        return self.past.shapes()
+        return {"tail": (self.tail_samples,)} if self.tail_samples else {}
 
     def forward(self, waveform: Tensor, states: Mapping[str, Tensor]) -> tuple[Tensor, States]:
         """(batch, samples: a multiple of the hop) to (batch, samples / hop, features)."""
-        signal, after_it = self.past(waveform.unsqueeze(1), states)
-        return self.spectrum(signal.squeeze(1)), after_it
+        if not self.tail_samples:
+            return self.spectrum(waveform), {}
+        signal = torch.cat([states["tail"], waveform], dim=1)
+        return self.spectrum(signal), {"tail": signal[:, -self.tail_samples :]}
 
 
 def check_causal(config: FrontEndConfig) -> None:

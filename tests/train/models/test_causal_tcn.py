@@ -114,8 +114,8 @@ def test_merging_leaves_one_linear_layer_to_a_block_and_the_answers(body):
 
 def test_the_defaults_are_of_the_size_and_reach_that_the_recipe_tells():
     body = CausalTcn(CausalTcnConfig())
-    assert sum(parameter.numel() for parameter in body.parameters()) == 183_344
-    assert body.window_samples == 21_120  # 1.32 s
+    assert sum(parameter.numel() for parameter in body.parameters()) == 105_232
+    assert body.window_samples == 24_960  # 1.56 s
     assert body.hop_samples == 640
 
 
@@ -123,7 +123,7 @@ def test_the_defaults_are_of_the_size_and_reach_that_the_recipe_tells():
     ("values", "message"),
     [
         ({"channels": 0}, "patch_frames and channels must be 1 or more"),
-        ({"kernel": 1}, r"kernel 2 or more, got \(4, 96, 1\)"),
+        ({"kernel": 1}, r"kernel 2 or more, got \(2, 64, 1\)"),
         ({"dilations": ()}, "dilations must be one or more numbers from 1 on, got"),
         ({"dilations": [1, 0]}, r"from 1 on, got \(1, 0\)"),
         ({"dropout": 1.0}, "dropout must lie in"),

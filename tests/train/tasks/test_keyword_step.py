@@ -143,7 +143,7 @@ def test_a_step_says_what_it_takes():
     step = KeywordStep(model, 2)
     assert (step.chunk_samples, step.window_samples) == (1_280, 4 * 640)
     shapes = {state.name: state.shape for state in step.states}
-    assert shapes["pcm_tail"] == (1, 1, 240)  # a frame of 400 samples ends with its hop of 160
+    assert shapes["pcm_tail"] == (1, 240)  # a frame of 400 samples ends with its hop of 160
     assert shapes["seen"] == (1, 3)
     assert shapes["layer1_memory"] == shapes["layer0_memory"] == (1, 4, 3, 3)
     assert shapes["mean_tail"] == (1, 3, 7)

@@ -89,14 +89,14 @@ SPOTTERS = (
         keywords=("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
         data="speech_commands",
         recipe="spotter-tcn",
-        settings=(),
+        settings=("updates=2500",),
         negatives=(
             "speechocean762",
             "ljspeech_excerpt",
             "wake_words_picovoice",
             "wake_words_mycroft",
         ),
-        rate_per_hour=1.0,
+        rate_per_hour=10.0,
         licence="CC BY 4.0 (keywords); CC BY 4.0, Apache-2.0 and public domain (other speech)",
         sources="speech_commands, speechocean762, ljspeech_excerpt, wake_words_picovoice, "
         "wake_words_mycroft, noise_rir",
@@ -168,14 +168,12 @@ def corpora(setting: Setting, spotter: Spotter, name: str) -> Path:
 def spot(folder: Path, setting: Setting, spotter: Spotter, seed: int) -> Row:
     """Train, export, choose thresholds and measure."""
     data, noise = setting.data / spotter.data, setting.data / "noise_rir"
-    recipe = load_recipe(spotter.recipe, KeywordsRecipe, recipe_folder("train"), [])
+    changes = [f"labels={json.dumps(spotter.keywords)}", f"seed={seed}", *spotter.settings]
+    recipe = load_recipe(spotter.recipe, KeywordsRecipe, recipe_folder("train"), changes)
     updates = max(2, round(setting.scale * recipe.updates))
-    changes = [
-        f"labels={json.dumps(spotter.keywords)}",
+    changes += [
         f"updates={updates}",
         f"optimizer.warmup_updates={min(recipe.optimizer.warmup_updates, updates // 2)}",
-        f"seed={seed}",
-        *spotter.settings,
     ]
     recipe = load_recipe(spotter.recipe, KeywordsRecipe, recipe_folder("train"), changes)
     finetune(
@@ -203,7 +201,7 @@ def spot(folder: Path, setting: Setting, spotter: Spotter, seed: int) -> Row:
     chosen = calibrate(
         bundle, held, Target(false_alarms_per_hour=spotter.rate_per_hour), positives=data
     )
-    plan = Plan(rates_per_hour=(0.5, 1.0), snrs_db=SNRS_DB)
+    plan = Plan(rates_per_hour=(0.5, 1.0, 10.0), snrs_db=SNRS_DB)
     found = evaluate(bundle, data, negatives=held, noise=noise, plan=plan)
     write_plot(found, folder / "det.png")
     words = [row["words"] for row in chosen["keywords"]]

@@ -65,11 +65,10 @@ def make_surroundings(out: Path, seed: int) -> None:
 
 def _noise(rng: np.random.Generator) -> Waveform:
     samples = _NOISE_S * SAMPLE_RATE
-    slow = np.repeat(rng.uniform(-15.0, 0.0, 2 * _NOISE_S), SAMPLE_RATE // 2)  # dB, twice a second
-    smooth = np.convolve(slow, np.ones(SAMPLE_RATE // 4) / (SAMPLE_RATE // 4), mode="same")
-    return coloured_noise(samples, rng.uniform(0.0, 2.0), rng) * (10.0 ** (smooth / 20.0)).astype(
-        np.float32
-    )
+    level_db = rng.uniform(-15.0, 0.0, 2 * _NOISE_S + 1)  # twice a second, and between them even
+    places = np.linspace(0.0, len(level_db) - 1.0, samples)
+    swell = 10.0 ** (np.interp(places, np.arange(len(level_db)), level_db) / 20.0)
+    return coloured_noise(samples, rng.uniform(0.0, 2.0), rng) * swell.astype(np.float32)
 
 
 def _room(rng: np.random.Generator) -> Waveform:

@@ -28,19 +28,21 @@ def test_a_text_is_brought_into_one_form(text, plain):
 
 @pytest.mark.parametrize("text", ["", "   ", "?!", "_", "'", "\N{GRINNING FACE}"])
 def test_a_text_without_a_word_is_refused(text):
-    with pytest.raises(CallError, match="one or more words that can be said.*give a text such as"):
+    with pytest.raises(CallError, match=r"one or more words that can be said.*give a text such as"):
         plain_text(text)
 
 
 def test_a_text_that_nobody_would_say_is_refused(speaker):
     with pytest.raises(CallError, match="at most 60 characters, got 70"):
         plain_text("x" * 70)
-    with pytest.raises(CallError, match="16 syllables.*choose a keyword of two to five"):
+    with pytest.raises(CallError, match=r"16 syllables.*choose a keyword of two to five"):
         read_phrase("a very long sentence that nobody would ever want to say", ["en-us"], speaker)
 
 
 def test_other_letters_want_another_language(speaker):
-    with pytest.raises(CallError, match="'en-us' does not read 'привет' but spells it.*--language"):
+    with pytest.raises(
+        CallError, match=r"'en-us' does not read 'привет' but spells it.*--language"
+    ):
         read_phrase("привет", ["en-us"], speaker)
     assert read_phrase("Привет, выдра", ["ru"], speaker).syllables == 4
     with pytest.raises(DataError, match="a voice of its language"):

@@ -9,7 +9,7 @@ from runtime.atomic import replacing_file
 from .. import CallError
 from ..detection.calibrating import Target
 
-RECIPE = "own-word"
+RECIPE = "keywords-own-word"
 LEAST_CLIPS = 100
 
 _ASKED = "asked.json"

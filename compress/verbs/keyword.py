@@ -79,7 +79,7 @@ def keyword(
     ] = 1_500,
     recipe: Annotated[
         str, typer.Option(help="Recipe's name or .toml file, with a table [running].")
-    ] = "own-word",
+    ] = "keywords-own-word",
     set_: Set = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every step.")] = 0,
     resume: Resume = False,

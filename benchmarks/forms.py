@@ -34,6 +34,7 @@ from train.models.causal_keyword_transformer import (
     CausalKeywordTransformer,
     CausalKeywordTransformerConfig,
 )
+from train.models.causal_tcn import CausalTcn, CausalTcnConfig
 from train.models.conformer import Conformer, ConformerConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import StreamingConfig
@@ -61,6 +62,7 @@ def _hubert() -> CausalBody:
 
 
 BODIES: dict[str, Callable[[], CausalBody]] = {
+    "tcn": lambda: CausalTcn(CausalTcnConfig()),
     "kwt": lambda: CausalKeywordTransformer(CausalKeywordTransformerConfig()),
     "kwt-12": lambda: CausalKeywordTransformer(
         CausalKeywordTransformerConfig(num_layers=12, num_heads=1, head_dim=64, ffn_dim=256)
@@ -68,8 +70,8 @@ BODIES: dict[str, Callable[[], CausalBody]] = {
     "conformer": lambda: Conformer(ConformerConfig()),
     "hubert": _hubert,
 }
-"""The recipes keywords-kwt-causal, a causal one of the paper's KWT-1, keywords-conformer, and
-otolite-tiny's largest subnet in chunks."""
+"""The recipes keywords-tcn and keywords-kwt-causal, a causal one of the paper's KWT-1,
+keywords-conformer, and otolite-tiny's largest subnet in chunks."""
 
 
 @dataclass(frozen=True)

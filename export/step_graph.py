@@ -13,8 +13,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 _ALIKE = {"Add", "Sub", "Mul", "Div", "Pow", "Relu", "Gelu", "Sigmoid", "Tanh", "Erf", "Sqrt"}
-_ALIKE |= {"Log", "Exp", "Neg", "Clip", "MatMul", "LayerNormalization", "Softmax"}
-"""What gives the same over (1, frames, dim) and over (frames, dim); the last two if along dim."""
+_ALIKE |= {"Log", "Exp", "Neg", "Clip", "MatMul"}
+"""What gives the same over (1, frames, dim) and over (frames, dim)."""
+_ALONG = {"LayerNormalization": (2,), "Softmax": (2,), "Concat": (1, 2), "Split": (1, 2)}
+_ALONG |= {"Gather": (1,), "Slice": (1, 2)}
+"""What does if it works along one of these axes, which it then counts without the batch."""
+_RESHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 
 Shape = tuple[int, ...]
 
@@ -49,7 +53,7 @@ def with_flat_frames(model: Any) -> Any:
             nodes.extend(graph.batched(node.input, flat))
             nodes.append(node)
     nodes.extend(graph.batched([value.name for value in graph.proto.output], flat))
-    return graph.rebuilt(_as_gemms(nodes, graph))
+    return graph.rebuilt(_as_gemms(_without_detours(nodes, graph), graph))
 
 
 class _Graph:
@@ -65,8 +69,9 @@ class _Graph:
             value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
             for value in values
         }
+        self._constants = {tensor.name: tensor for tensor in self.proto.initializer}
         self.stored: dict[str, Shape] = {
-            tensor.name: tuple(tensor.dims) for tensor in self.proto.initializer
+            name: tuple(tensor.dims) for name, tensor in self._constants.items()
         }
         self.maker = {
             name: number for number, node in enumerate(self.nodes) for name in node.output
@@ -91,6 +96,12 @@ class _Graph:
             return False
         return min(self.shapes.get(node.output[0], (0,))) > 0
 
+    def states_shape(self, node: Any) -> bool:
+        """It is a Reshape whose every size is told, none of them taken from what it is given."""
+        if node.op_type != "Reshape" or node.input[1] not in self._constants:
+            return False
+        return bool((numpy_helper.to_array(self._constants[node.input[1]]) > 0).all())
+
     def flattened(self, node: Any, flat: set[int]) -> Iterator[Any]:
         """The node over (frames, dim), and what takes the batch off what it is given."""
         for place, name in enumerate(node.input):
@@ -100,10 +111,14 @@ class _Graph:
                 self._given.add(_flat(name))
                 yield self._reshape(name, _flat(name), self.shapes[name][1:])
             node.input[place] = _flat(name)
+        axis = self._axis(node)
+        if node.op_type == "Slice":
+            node.input[3] = self.store(f"axis_{axis - 1}", np.array([axis - 1]))
         for attribute in node.attribute:
             if attribute.name == "axis":
-                attribute.i = -1
-        node.output[0] = _flat(node.output[0])
+                attribute.i = axis - 1
+        for place, name in enumerate(node.output):
+            node.output[place] = _flat(name)
         yield node
 
     def batched(self, names: Sequence[str], flat: set[int]) -> Iterator[Any]:
@@ -117,7 +132,8 @@ class _Graph:
         """A constant, which is stored once under its name."""
         if name not in self.stored:
             self.stored[name] = values.shape
-            self.proto.initializer.append(numpy_helper.from_array(values, name))
+            self._constants[name] = numpy_helper.from_array(values, name)
+            self.proto.initializer.append(self._constants[name])
         return name
 
     def rebuilt(self, nodes: Sequence[Any]) -> Any:
@@ -132,20 +148,30 @@ class _Graph:
         return onnx.shape_inference.infer_shapes(self._model)
 
     def _alike(self, node: Any) -> bool:
-        if node.op_type not in _ALIKE or len(node.output) != 1:
+        along = _ALONG.get(node.op_type)
+        if node.op_type not in _ALIKE and (along is None or self._axis(node) not in along):
             return False
-        if not self._has_batch(node.output[0]):
+        if not all(map(self._has_batch, node.output)):
             return False
-        for attribute in node.attribute:
-            if attribute.name == "axis" and attribute.i not in (-1, 2):
-                return False
         if node.op_type == "MatMul" and len(self.stored.get(node.input[1], ())) != 2:
             return False
         constants = [name for name in node.input if name in self.stored]
         values = [name for name in node.input if name and name not in self.stored]
+        if not values:
+            return False
         return all(len(self.stored[name]) <= 2 for name in constants) and all(
             map(self._has_batch, values)
         )
+
+    def _axis(self, node: Any) -> int:
+        """The one axis of (1, frames, dim) that a node of `_ALONG` works along; 0: not only one."""
+        if node.op_type == "Slice":
+            named = self._constants.get(node.input[3]) if len(node.input) > 3 else None
+            axes = [] if named is None else numpy_helper.to_array(named).tolist()
+        else:
+            default = {"LayerNormalization": -1, "Softmax": -1}.get(node.op_type, 0)
+            axes = [item.i for item in node.attribute if item.name == "axis"] or [default]
+        return int(axes[0]) % 3 if len(axes) == 1 else 0
 
     def _has_batch(self, name: str) -> bool:
         shape = self.shapes.get(name, ())
@@ -159,6 +185,19 @@ class _Graph:
 
 def _flat(name: str) -> str:
     return f"{name}_flat"
+
+
+def _without_detours(nodes: Sequence[Any], graph: _Graph) -> list[Any]:
+    """One Reshape where several follow each other, and none that nothing reads."""
+    maker = {name: node for node in nodes for name in node.output}
+    for node in nodes:
+        if graph.states_shape(node):
+            before = maker.get(node.input[0])
+            if before is not None and before.op_type in _RESHAPING:
+                node.input[0] = before.input[0]
+    read = {name for node in nodes for name in node.input}
+    read |= {value.name for value in graph.proto.output}
+    return [node for node in nodes if node.op_type not in _RESHAPING or node.output[0] in read]
 
 
 def _as_gemms(nodes: Sequence[Any], graph: _Graph) -> list[Any]:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,20 +16,18 @@ from pydantic.dataclasses import dataclass
 from runtime.atomic import replacing_file
 
 from . import run
-from .config import STRICT, BatchConfig, DeviceConfig, LogConfig, OptimizerConfig, Seed
-from .data.audio import PackedAudio
-from .data.corpus import read_corpus, usable
-from .data.cuts import SILENCE, UNKNOWN, label_of
-from .data.label_share import LabelShare, labelled
+from .config import STRICT, DeviceConfig
+from .data.cuts import UNKNOWN, label_of
 from .data.rooms import Surroundings, read_surroundings
-from .data.running import Speech, Words, read_speech, without_keywords
-from .data.selection import check_labels, labels_of, partition_of
+from .data.selection import partition_of
 from .data.source import Recordings
 from .errors import RecipeError
+from .labelled import LabelledRecipe, read_clips
 from .learner import Learner
 from .models.bc_resnet import BcResNetConfig
 from .models.causal_keyword_transformer import CausalKeywordTransformerConfig
-from .models.checkpoints import digest, load_config
+from .models.causal_tcn import CausalTcnConfig
+from .models.checkpoints import digest, load_config, stated_family
 from .models.conformer import ConformerConfig
 from .models.ds_cnn import DsCnnConfig
 from .models.frontend import SAMPLE_RATE
@@ -37,13 +35,16 @@ from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .objectives import Objective
+from .running_sound import read_running_sound
 from .seeding import seeded
-from .tasks.augmenting import AugmentConfig, ClipPool, Variation, front_ends
+from .tasks.augmenting import front_ends
 from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
+    FAMILY,
     KeywordModel,
     KeywordObjective,
     confusion,
+    load_keywords,
     pooled,
     predict,
     save_keywords,
@@ -55,14 +56,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class KeywordsRecipe:
-    """Training of a keyword classifier."""
+class KeywordsRecipe(LabelledRecipe):
+    """Training of a keyword classifier; without an update it is saved and scored as it was."""
 
     task: Literal["keywords"]
     """The head and the score."""
     body: str = ENCODER
-    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch or, where there is
-    a pretraining for it, from --model, which then gives the sizes too."""
+    """`wav2vec2`: the encoder given by --model; or one of `BODIES`, from scratch or from --model,
+    a keyword model or, where there is one for it, a pretraining, which then gives the sizes too."""
     bc_resnet: BcResNetConfig = BcResNetConfig()
     """Sizes of the `bc_resnet` body."""
     conformer: ConformerConfig = ConformerConfig()
@@ -73,40 +74,16 @@ class KeywordsRecipe:
     """Sizes of the `keyword_transformer` body, which sees whole windows."""
     causal_keyword_transformer: CausalKeywordTransformerConfig = CausalKeywordTransformerConfig()
     """Sizes of the `causal_keyword_transformer` body, which a stream can run step by step."""
-    labels: tuple[str, ...] = ()
-    """Classes; clips of other words are left out. None: every label with enough clips."""
-    min_clips_per_label: int = 50
-    """Clips of the train partition that make a label a class of its own."""
-    labelled: LabelShare = LabelShare()
-    """Share of the train partition's clips that are learned from, as if no other had a label."""
-    window_seconds: float = 1.0
-    """What the model judges; clips are centred in it, and a causal body answers at its end."""
-    streaming: Literal["sliding_window", "incremental"] = "sliding_window"
-    """How an export streams the model, unless it is told otherwise: run anew on every window, or
-    step by step, which a causal body alone can."""
-    chunk_ms: int = 80
-    """Of `incremental`: audio of a step, a multiple of the body's frames."""
-    updates: int
-    """Optimizer steps."""
-    body_rate_scale: float = 1.0
-    """The pretrained body's share of the learning rate, in (0, 1]."""
-    label_smoothing: float = 0.1
-    """In [0, 1)."""
+    causal_tcn: CausalTcnConfig = CausalTcnConfig()
+    """Sizes of the `causal_tcn` body, whose steps are the cheapest."""
     running: RunningConfig | None = None
     """Train on running sound instead of windows, as a spotter is used; for causal bodies. `labels`
     are then the keywords, and everything else in the corpus is sound without them."""
-    augment: AugmentConfig = AugmentConfig()
-    """How clips are varied."""
-    optimizer: OptimizerConfig
-    """Rates and decays."""
-    batch: BatchConfig
-    """Audio of an update."""
-    log: LogConfig = LogConfig()
-    """When to log and save."""
-    seed: Seed = 0
-    """Of new weights, order, augmentation and dropout."""
+    body_rate_scale: float = 1.0
+    """The pretrained body's share of the learning rate, in (0, 1]."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.body != ENCODER and self.body not in BODIES:
             raise ValueError(
                 f"there is no body {self.body!r}; {nearest(self.body, [ENCODER, *BODIES])}"
@@ -134,17 +111,8 @@ class KeywordsRecipe:
                 "scenes of [running] place their words themselves; set augment.max_shift_ms and "
                 "augment.max_lead_ms to 0"
             )
-        if self.chunk_ms < 1:
-            raise ValueError(f"chunk_ms must be 1 or more, got {self.chunk_ms}")
-        if self.updates < 1 or self.window_seconds <= 0:
-            raise ValueError("updates must be 1 or more and window_seconds positive")
-        if not 0.0 < self.body_rate_scale <= 1.0 or not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError("body_rate_scale must lie in (0, 1], label_smoothing in [0, 1)")
-
-    @property
-    def window_samples(self) -> int:
-        """The window in samples."""
-        return round(self.window_seconds * SAMPLE_RATE)
+        if not 0.0 < self.body_rate_scale <= 1.0:
+            raise ValueError(f"body_rate_scale must lie in (0, 1], got {self.body_rate_scale}")
 
 
 def finetune(
@@ -163,7 +131,8 @@ def finetune(
     Args:
         recipe: what to train and how.
         data: a labelled corpus with partitions.
-        model: checkpoint of a pretraining; the `wav2vec2` body needs one, others may have one.
+        model: checkpoint of a pretraining, which the `wav2vec2` body needs and others may have, or
+            of a keyword model of the recipe's body, whose classifier is kept where labels are.
         out: the run folder.
         random_init: take only the sizes of `model`, to measure what its weights are worth.
         resume: go on in a folder that was started with the same recipe.
@@ -191,19 +160,21 @@ def finetune(
     if (out / "scores.json").is_file():
         run.finish(out)
         return out / "model"
-    cuts = read_corpus(data)
-    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
-    packed = PackedAudio.of(cuts, progress=True)
     around = Surroundings() if surroundings is None else read_surroundings(surroundings)
-    silence = [packed.waveform(cut.id) for cut in train_cuts if label_of(cut) == SILENCE]
-    noises = [noise for noise in silence if np.any(noise)]
-    around = replace(around, noises=(*noises, *around.noises))
     if recipe.running is None:
-        training = _on_clips(recipe, cuts, packed, model, around, random_init=random_init)
+        training = _on_clips(recipe, data, model, around, random_init=random_init)
     else:
-        training = _on_running_sound(recipe, cuts, packed, negatives, around)
+        training = _on_running_sound(
+            recipe, recipe.running, data, negatives, model, around, random_init=random_init
+        )
+    if recipe.augment.stripes.masks and not front_ends(training.model):
+        raise RecipeError(
+            f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
+            "leave it out, or train a body with a front end"
+        )
     run.start(out, recipe, resume=resume, **made_from)
-    _train(recipe, training.objective, training.source, out, from_checkpoint=model is not None)
+    if recipe.updates:
+        _train(recipe, training.objective, training.source, out, from_checkpoint=model is not None)
     save_keywords(out / "model", training.model)
     _score(training, out / "scores.json")
     run.finish(out)
@@ -218,100 +189,71 @@ class _Training:
     objective: Objective
     source: Recordings
     scored: CutSet
-    """Clips with labels of the model's, of all partitions."""
+    """Of all partitions."""
     predict: Callable[[CutSet], NDArray[np.float32]]
     """Posteriors (clips, labels)."""
 
 
 def _on_clips(
     recipe: KeywordsRecipe,
-    cuts: CutSet,
-    packed: PackedAudio,
+    data: Path,
     model: Path | None,
     around: Surroundings,
     *,
     random_init: bool,
 ) -> _Training:
     """Windows with a clip in the middle of each."""
-    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
-    labels = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
-    check_labels(labels, train_cuts)
-    cuts = cuts.filter(lambda cut: label_of(cut) in labels).to_eager()
-    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
-    train_cuts = labelled(train_cuts, recipe.labelled)
+    clips = read_clips(recipe, data)
     with seeded(recipe.seed):
-        keyword_model = KeywordModel(_body(recipe, model, random_init), tuple(labels))
-    if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
+        made = _begun(recipe, model, clips.labels, random_init=random_init)
+    if recipe.augment.max_lead_ms and not isinstance(made.body, CausalBody):
         raise RecipeError(
             f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
             "take for a part of it; leave it at 0, or train a causal body"
         )
-    if recipe.augment.stripes.masks and not front_ends(keyword_model):
-        raise RecipeError(
-            f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
-            "leave it out, or train a body with a front end"
-        )
-    variation = Variation(recipe.augment, around, ClipPool(packed, tuple(train_cuts.ids)))
     window_samples = recipe.window_samples
+    objective = KeywordObjective(
+        made,
+        clips.variation(recipe.augment, around),
+        window_samples=window_samples,
+        label_smoothing=recipe.label_smoothing,
+    )
     return _Training(
-        keyword_model,
-        KeywordObjective(
-            keyword_model,
-            variation,
-            window_samples=window_samples,
-            label_smoothing=recipe.label_smoothing,
-        ),
-        Recordings(train_cuts, packed),
-        cuts,
-        lambda part: predict(keyword_model, part, packed, window_samples=window_samples),
+        made,
+        objective,
+        clips.source,
+        clips.cuts,
+        lambda part: predict(made, part, clips.packed, window_samples=window_samples),
     )
 
 
 def _on_running_sound(
     recipe: KeywordsRecipe,
-    cuts: CutSet,
-    packed: PackedAudio,
+    config: RunningConfig,
+    data: Path,
     negatives: Sequence[Path],
+    model: Path | None,
     around: Surroundings,
+    *,
+    random_init: bool,
 ) -> _Training:
     """Scenes of several seconds, judged at every frame."""
-    assert recipe.running is not None
-    train_cuts = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
-    asked = recipe.labels or labels_of(train_cuts, min_clips=recipe.min_clips_per_label)
-    keywords = tuple(label for label in asked if label not in (UNKNOWN, SILENCE))
-    check_labels(keywords, train_cuts)
-    words = labelled(
-        train_cuts.filter(lambda cut: label_of(cut) in keywords).to_eager(), recipe.labelled
-    )
-    others = without_keywords(cuts, keywords)
-    unsaid = partition_of(others, "train").filter(lambda cut: label_of(cut) != SILENCE)
-    speech = Speech(
-        [
-            (packed, tuple(unsaid.to_eager().ids)),
-            *read_speech(negatives, keywords, min_seconds=recipe.batch.min_seconds),
-        ]
-    )
-    if not speech.hours:
-        raise RecipeError(
-            "running sound needs speech without the keywords; give some with --negatives"
-        )
-    _log.info("%d clips of keywords, %.2f hours of other speech", len(words), speech.hours)
+    sound = read_running_sound(recipe, data, negatives)
     with seeded(recipe.seed):
-        model = KeywordModel(_own_body(recipe, None, random_init=False), (UNKNOWN, *keywords))
-    found = Words.of(words, packed)
-    late_samples = recipe.running.late_ms * SAMPLE_RATE // 1000
-    said = cuts.filter(lambda cut: label_of(cut) in keywords).to_eager()
+        made = _begun(recipe, model, sound.labels, random_init=random_init)
+    objective = SpottingObjective(
+        made,
+        Stage(config, recipe.augment, sound.speech, sound.around(around)),
+        sound.words,
+        label_smoothing=recipe.label_smoothing,
+    )
+    late_samples = config.late_ms * SAMPLE_RATE // 1000
     return _Training(
-        model,
-        SpottingObjective(
-            model,
-            Stage(recipe.running, recipe.augment, speech, around),
-            found,
-            label_smoothing=recipe.label_smoothing,
-        ),
-        Recordings(words, found.packed),
-        said + others,
-        lambda part: hear_recordings(model, part, packed, late_samples=late_samples),
+        made,
+        objective,
+        Recordings(sound.train, sound.words.packed, config.scene_seconds),
+        sound.scored,
+        lambda part: hear_recordings(made, part, sound.packed, late_samples=late_samples),
     )
 
 
@@ -326,13 +268,33 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
             raise RecipeError(
                 f"a recipe with body {ENCODER!r} needs --model, an encoder's checkpoint"
             )
-    elif model is not None and BODIES[recipe.body].load is None:
-        raise RecipeError(f"a recipe with body {recipe.body!r} takes no --model")
+    elif model is not None and BODIES[recipe.body].load is None and not _is_keywords(model):
+        raise RecipeError(
+            f"a recipe with body {recipe.body!r} takes no --model but a keyword model's: there is "
+            "no pretraining for it"
+        )
 
 
-def _origin(model: Path, family: str) -> dict[str, Any]:
-    """An encoder's digest and what it was made from, for the bundle's manifest."""
+def _is_keywords(model: Path | None) -> bool:
+    return model is not None and stated_family(model) == FAMILY
+
+
+def _origin(model: Path, body: str) -> dict[str, Any]:
+    """A checkpoint's digest and what it was made from, for the bundle's manifest."""
+    family = FAMILY if _is_keywords(model) else body
     return {"sha256": digest(model), **load_config(model, family).get("provenance", {})}
+
+
+def _begun(
+    recipe: KeywordsRecipe, model: Path | None, labels: tuple[str, ...], *, random_init: bool
+) -> KeywordModel:
+    """The model before its first update."""
+    made = KeywordModel(_body(recipe, model, random_init), labels)
+    if model is not None and _is_keywords(model) and not random_init:
+        stored = load_keywords(model)
+        if stored.labels == labels:
+            made.classifier.load_state_dict(stored.classifier.state_dict())
+    return made
 
 
 def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
@@ -346,16 +308,15 @@ def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body
 
 
 def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
-    """A body with a front end of its own: new, or read from the checkpoint of a pretraining.
+    """A body with a front end of its own: new, or read from a checkpoint.
 
     Raises:
-        RecipeError: the recipe asks for other sizes than the checkpoint has.
+        RecipeError: the recipe asks for another body or other sizes than the checkpoint has.
     """
     kind, asked = BODIES[recipe.body], getattr(recipe, recipe.body)
     if model is None:
         return kind.build(asked)
-    assert kind.load is not None
-    body: Any = kind.load(model)
+    body: Any = _read(model, recipe.body)
     found = body.config
     if asked not in (kind.config(), found):
         name = next(key for key in asdict(asked) if getattr(asked, key) != getattr(found, key))
@@ -363,12 +324,28 @@ def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> 
             f"{model} has {recipe.body}.{name} {getattr(found, name)!r} where the recipe has "
             f"{getattr(asked, name)!r}; sizes come from the checkpoint: leave the recipe's out"
         )
-    if found.window_samples != recipe.window_samples:
+    fixed = getattr(found, "window_samples", recipe.window_samples)
+    if fixed != recipe.window_samples:
         raise RecipeError(
-            f"{model} judges windows of {found.window_samples} samples; set window_seconds to "
-            f"{found.window_samples / SAMPLE_RATE:g}"
+            f"{model} judges windows of {fixed} samples; set window_seconds to "
+            f"{fixed / SAMPLE_RATE:g}"
         )
     return kind.build(found) if random_init else body
+
+
+def _read(model: Path, name: str) -> Body:
+    """The body of a keyword model, or of a pretraining."""
+    if not _is_keywords(model):
+        read = BODIES[name].load
+        assert read is not None, "check_source lets no model pass for the others"
+        return read(model)
+    body = load_keywords(model).body
+    if type(body) is not BODIES[name].build:
+        raise RecipeError(
+            f"{model} is a keyword model with another body than the recipe's {name!r}, a "
+            f"{type(body).__name__}; take a recipe of its body"
+        )
+    return body
 
 
 def _train(
@@ -399,9 +376,8 @@ def _score(training: _Training, path: Path) -> None:
             continue
         posteriors = training.predict(part)
         said = [label_of(cut) for cut in part]
-        counts = confusion(
-            posteriors, [word if word in labels else UNKNOWN for word in said], labels
-        )
+        wanted = [word if word in labels else UNKNOWN for word in said]
+        counts = confusion(posteriors, wanted, labels)
         accuracy = float(np.trace(counts) / counts.sum())
         scores[partition] = {"clips": len(part), "accuracy": accuracy, "confusion": counts.tolist()}
         _log.info("%s: %.1f %% of %d clips", partition, 100 * accuracy, len(part))

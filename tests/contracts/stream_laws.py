@@ -20,7 +20,7 @@ from runtime.bundle import read_bundle
 from runtime.manifest import Decision, Streaming
 from runtime.replay import streamed
 from runtime.stream import start_all
-from train.models import bc_resnet
+from train.models.frontend_config import FrontEndConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
 from train.tasks.bodies import BODIES, CausalBody
@@ -40,8 +40,10 @@ KALDI, ARM, WHOLE = 400 + 8 * 160, 480 + 8 * 160, 3 * 640
 LAST_SAMPLES = 80
 """At an answer's end, that float32 must hear: 5 ms, of a signal that was not there."""
 WIDTHS = {"embed_dim": 8, "num_heads": 2, "ffn_dim": 8, "num_layers": 1}
+TCN = {"patch_frames": 2, "channels": 12, "dilations": (1, 4), "kernel": 2}
 TINY = {
-    "bc_resnet": ({"tau": 0.5}, ARM),
+    # every stage, and a block that keeps its width: each further one only takes time to convert
+    "bc_resnet": ({"tau": 0.5, "num_blocks": (2, 1, 1, 1)}, ARM),
     "conformer": (
         {**WIDTHS, "stem_channels": 4, "conv_kernel": 3, "left_frames": 3, "pooled_frames": 4},
         WHOLE,
@@ -50,6 +52,10 @@ TINY = {
     "keyword_transformer": ({**WIDTHS, "head_dim": 4, "window_samples": ARM}, ARM),
     "causal_keyword_transformer": (
         {**WIDTHS, "head_dim": 4, "patch_frames": 2, "left_ms": 60, "pooled_ms": 80},
+        KALDI,
+    ),
+    "causal_tcn": (
+        {**TCN, "front_end": FrontEndConfig(num_mels=20)},  # two bins or more to a band
         KALDI,
     ),
 }
@@ -67,8 +73,6 @@ ENCODERS = {
         **ENCODER, **LAYER_NORM, "streaming": StreamingConfig(chunk_frames=4, left_frames=6),
     },
 }  # fmt: skip
-BC_RESNET_BLOCKS = (2, 1, 1, 1)
-"""Every stage, and a block that keeps its width: each further one only takes time to convert."""
 ENCODER_WINDOW = 45 + 20 * 51  # one frame, and 51 strides
 CHUNK_FRAMES = 4
 
@@ -77,9 +81,7 @@ def make_body(family):
     if family in ENCODERS:
         return pooled(Wav2Vec2Encoder(Wav2Vec2Config(**ENCODERS[family]))), ENCODER_WINDOW
     sizes, window_samples = TINY[family]  # a new body adds its line above
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bc_resnet, "_BLOCKS", BC_RESNET_BLOCKS)
-        return BODIES[family].build(BODIES[family].config(**sizes)), window_samples
+    return BODIES[family].build(BODIES[family].config(**sizes)), window_samples
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from train.errors import RecipeError, TrainError
 from train.finetune import KeywordsRecipe, finetune
 from train.models import wav2vec2
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
+from train.models.causal_tcn import CausalTcnConfig
 from train.models.ds_cnn import DsCnnConfig
 from train.models.keyword_transformer import KeywordEncoder, save_keyword_encoder
 from train.models.keyword_transformer_config import KeywordTransformerConfig
@@ -229,6 +230,7 @@ def keywords(body, **augment):
         ds_cnn=DsCnnConfig(num_mels=10, channels=4, num_blocks=1),
         keyword_transformer=KeywordTransformerConfig(**TINY_TRANSFORMER, window_samples=8_000),
         causal_keyword_transformer=CausalKeywordTransformerConfig(**TINY_TRANSFORMER),
+        causal_tcn=CausalTcnConfig(channels=6, dilations=(1, 2)),
         augment=AugmentConfig(**augment),
         min_clips_per_label=2,
         window_seconds=0.5,
@@ -243,7 +245,13 @@ def keywords(body, **augment):
 
 @pytest.fixture(
     scope="module",
-    params=["wav2vec2", "ds_cnn", "keyword_transformer", "causal_keyword_transformer"],
+    params=[
+        "wav2vec2",
+        "ds_cnn",
+        "keyword_transformer",
+        "causal_keyword_transformer",
+        "causal_tcn",
+    ],
 )
 def tuned(request, corpus, encoder_folder, tmp_path_factory):
     """A fine-tuning that nothing interrupted: recipe, encoder or None, folder."""
@@ -299,6 +307,39 @@ def test_scores_count_every_clip_of_the_held_out_partitions(tuned):
         assert sum(map(sum, counts)) == scores[partition]["clips"] == 3
         assert scores[partition]["accuracy"] == sum(counts[i][i] for i in range(3)) / 3
     assert load_keywords(whole / "model").labels == ("_silence_", "no", "yes")
+
+
+def test_a_keyword_model_is_gone_on_with_its_classifier_where_labels_are_the_same(
+    tuned, corpus, tmp_path
+):
+    recipe, _, whole = tuned
+    if recipe.body == "wav2vec2":  # its keyword models are made of encoders
+        return
+    taken = dataclasses.replace(recipe, updates=0, seed=9)
+    again = tmp_path / "again"
+    finetune(taken, corpus, whole / "model", again, random_init=False, resume=False)
+    before, after = (load_keywords(folder / "model") for folder in (whole, again))
+    assert_equal(before.state_dict(), after.state_dict())
+    assert (again / "scores.json").read_text() == (whole / "scores.json").read_text()
+    fewer = dataclasses.replace(taken, labels=before.labels[:-1])
+    finetune(fewer, corpus, whole / "model", tmp_path / "fewer", random_init=False, resume=False)
+    other = load_keywords(tmp_path / "fewer" / "model")
+    assert other.labels == before.labels[:-1]
+    assert_equal(before.body.state_dict(), other.body.state_dict())
+    with pytest.raises(RecipeError, match="another body than the recipe's 'conformer'"):
+        finetune(
+            dataclasses.replace(taken, body="conformer"),
+            corpus,
+            whole / "model",
+            tmp_path / "other",
+            random_init=False,
+            resume=False,
+        )
+
+
+def assert_equal(states, others):
+    assert states.keys() == others.keys()
+    assert all(torch.equal(states[name], others[name]) for name in states)
 
 
 def test_random_init_takes_the_sizes_of_an_encoder_and_none_of_its_weights(

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from train.config import BatchConfig, LogConfig, OptimizerConfig
-from train.errors import RecipeError
+from train.errors import DataError, RecipeError
 from train.finetune import KeywordsRecipe, finetune
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from train.tasks.augmenting import AugmentConfig
@@ -76,7 +76,7 @@ def test_negatives_are_heard_and_told_of(corpus, tmp_path, monkeypatch):
 
 def test_running_sound_needs_speech_without_the_keywords(corpus, tmp_path):
     recipe = dataclasses.replace(RECIPE, labels=("no", "yes"))
-    with pytest.raises(RecipeError, match=r"give some with --negatives"):
+    with pytest.raises(DataError, match=r"give some with --negatives"):
         run(recipe, corpus, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -94,6 +94,7 @@ class Batches(IterableDataset[Batch]):
         start_step: int = 0,
         trim: bool = False,
         share: Share = Share(),
+        row_seconds: float | None = None,
     ) -> None:
         """Plan the buckets; no audio is read.
 
@@ -107,6 +108,8 @@ class Batches(IterableDataset[Batch]):
             start_step: number of the first batch; may be set until iteration starts.
             trim: cut every row to the shortest of its pass rather than pad it.
             share: which rows are ours, and in how many passes they come.
+            row_seconds: what every row counts as, where training makes rows of its own length
+                of recordings; None: as long as it is.
 
         Raises:
             DataError: no cuts, or a batch of fewer recordings than it is dealt into parts.
@@ -125,9 +128,11 @@ class Batches(IterableDataset[Batch]):
         self.start_step = start_step
         self.crop_samples = max(1, round(crop_seconds * SAMPLE_RATE))
         self._cut_ids, self._labels, samples = _table(cuts, packed)
-        cropped = np.minimum(samples, self.crop_samples)
+        counted = np.minimum(samples, self.crop_samples)
+        if row_seconds is not None:
+            counted = np.full_like(samples, round(row_seconds * SAMPLE_RATE))
         self._samples = samples
-        self._buckets = _plan(cropped, round(batch_seconds * SAMPLE_RATE), seed)
+        self._buckets = _plan(counted, round(batch_seconds * SAMPLE_RATE), seed)
         self.trim = trim
         self.share = share
         self._check_share()

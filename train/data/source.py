@@ -44,6 +44,8 @@ class Recordings:
     """What is read of it."""
     packed: PackedAudio
     """The audio of at least these cuts."""
+    row_seconds: float | None = None
+    """What each counts as in a batch, as `Batches` says."""
 
     def batches(self, config: BatchConfig, *, seed: int, start_step: int) -> Batches:
         """Batches whose rows depend on seed and update alone."""
@@ -56,6 +58,7 @@ class Recordings:
             start_step=start_step,
             trim=config.trim,
             share=Share(rank(), world_size(), config.passes(world_size())),
+            row_seconds=self.row_seconds,
         )
 
     def waveforms(self) -> Iterator[tuple[str, Waveform]]:

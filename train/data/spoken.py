@@ -21,6 +21,9 @@ _LEAST_FRAMES = 3
 _RISE = 0.4
 """Speech is louder than the noise floor by this share of the way to the peak, in dB."""
 _LEAST_RANGE_DB = 6.0
+_MOST_PAUSE_FRAMES = 25
+_SILENT_POWER = 1e-9
+"""Of recordings that were cut out or padded by a computer, which say nothing of a room."""
 _MOST_BELOW_PEAK_DB = 35.0
 _SILENT = {"", "sil", "sp", "spn", "<eps>"}
 
@@ -57,24 +60,33 @@ def word_span(cut: MonoCut, waveform: Waveform) -> tuple[int, int, bool]:
 
 
 def energy_span(waveform: Waveform) -> tuple[int, int]:
-    """Where a clip is loud, by frames of 10 ms; all of it where nothing stands out by 6 dB.
+    """Where a clip's word is, by loudness in frames of 10 ms; all of it where nothing stands out.
 
-    The noise floor is the quiet tenth of the frames. Loud is what lies 0.4 of the way from it to
-    the peak, in dB, or 35 dB under the peak where that is more; 30 ms of it in a row at the least.
+    The noise floor is the quiet tenth of the frames, those of digital silence left out. Loud is
+    what lies 0.4 of the way from it to the peak, in dB, or 35 dB under the peak where that is more;
+    30 ms of it in a row at the least, and 6 dB over the floor. Pauses of up to 0.25 s lie within
+    words; of what longer pauses divide, such as a word and a click, the word holds most energy.
     """
+    whole = (0, len(waveform))
     num_frames = len(waveform) // _FRAME_SAMPLES
     if num_frames < _LEAST_FRAMES:
-        return 0, len(waveform)
+        return whole
     frames = waveform[: num_frames * _FRAME_SAMPLES].astype(np.float64)
     power = np.mean(np.square(frames.reshape(num_frames, -1)), axis=1)
-    level_db = 10.0 * np.log10(np.maximum(power, 1e-10))
-    floor_db, peak_db = float(np.quantile(level_db, 0.1)), float(level_db.max())
+    if not (power > _SILENT_POWER).any():
+        return whole
+    level_db = 10.0 * np.log10(np.maximum(power, _SILENT_POWER))
+    floor_db = float(np.quantile(level_db[power > _SILENT_POWER], 0.1))
+    peak_db = float(level_db.max())
     if peak_db - floor_db < _LEAST_RANGE_DB:
-        return 0, len(waveform)
+        return whole
     least_db = max(floor_db + _RISE * (peak_db - floor_db), peak_db - _MOST_BELOW_PEAK_DB)
     loud = np.concatenate([[False], level_db >= least_db, [False]])
     edges = np.flatnonzero(loud[1:] != loud[:-1]).reshape(-1, 2)
-    long_enough = edges[edges[:, 1] - edges[:, 0] >= _LEAST_FRAMES]
-    if not len(long_enough):
-        return 0, len(waveform)
-    return int(long_enough[0, 0]) * _FRAME_SAMPLES, int(long_enough[-1, 1]) * _FRAME_SAMPLES
+    edges = edges[edges[:, 1] - edges[:, 0] >= _LEAST_FRAMES]
+    if not len(edges):
+        return whole
+    breaks = np.flatnonzero(edges[1:, 0] - edges[:-1, 1] > _MOST_PAUSE_FRAMES) + 1
+    groups = [(int(group[0, 0]), int(group[-1, 1])) for group in np.split(edges, breaks)]
+    start, end = max(groups, key=lambda group: float(power[slice(*group)].sum()))
+    return start * _FRAME_SAMPLES, end * _FRAME_SAMPLES

@@ -12,11 +12,10 @@ from .frontend import FrontEnd
 from .frontend_config import FrontEndConfig, NamedFrontEnd
 
 _SUB_BANDS = 5
-_BLOCKS = (2, 2, 4, 4)
 _STAGE_WIDTHS = (1.0, 1.5, 2.0, 2.5)
-_STRIDES = (1, 2, 2, 1)
-"""Blocks of each stage, their width in units of the first stage's, and the stride over
-frequency of the stage's first block."""
+STRIDES = (1, 2, 2, 1)
+"""Widths of the stages in units of the first's, and the stride over frequency of each one's first
+block."""
 
 LOG_MEL = FrontEndConfig(
     window="hann",
@@ -42,8 +41,12 @@ class BcResNetConfig:
     """What is looked at, or the name of a preset; a multiple of 40 bands."""
     dropout: float = 0.1
     """Of whole channels, in [0, 1)."""
+    num_blocks: tuple[int, int, int, int] = (2, 2, 4, 4)
+    """Of each stage; the paper's, in all sizes."""
 
     def __post_init__(self) -> None:
+        if min(self.num_blocks) < 1:
+            raise ValueError(f"num_blocks must be 1 or more in every stage, got {self.num_blocks}")
         if self.tau < 0.5:
             raise ValueError(f"tau must be 0.5 or more, got {self.tau:g}")
         bands = self.front_end.output_dim
@@ -59,6 +62,11 @@ class BcResNetConfig:
     def base_channels(self) -> int:
         """Width of the first stage; what is no whole number is cut off, as in every width."""
         return int(8 * self.tau)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(int(self.base_channels * width) for width in _STAGE_WIDTHS)
 
 
 class SubSpectralNorm(nn.Module):
@@ -143,7 +151,7 @@ class BcResNet(nn.Module):
         self.config = config
         self.frontend = FrontEnd(config.front_end)
         base = config.base_channels
-        widths = [int(base * width) for width in _STAGE_WIDTHS]
+        widths = config.widths
         self.stem = nn.Sequential(
             nn.Conv2d(1, 2 * base, 5, stride=(2, 1), padding=2, bias=False),
             nn.BatchNorm2d(2 * base),
@@ -152,13 +160,13 @@ class BcResNet(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 BroadcastedBlock(
-                    ([2 * base, *widths][stage] if block == 0 else widths[stage]),
+                    (2 * base, *widths)[stage] if block == 0 else widths[stage],
                     widths[stage],
-                    stride=_STRIDES[stage] if block == 0 else 1,
+                    stride=STRIDES[stage] if block == 0 else 1,
                     dilation=2**stage,
                     dropout=config.dropout,
                 )
-                for stage, num_blocks in enumerate(_BLOCKS)
+                for stage, num_blocks in enumerate(config.num_blocks)
                 for block in range(num_blocks)
             )
         )

@@ -11,6 +11,7 @@ from ..models.causal_keyword_transformer import (
     CausalKeywordTransformer,
     CausalKeywordTransformerConfig,
 )
+from ..models.causal_tcn import CausalTcn, CausalTcnConfig
 from ..models.conformer import Conformer, ConformerConfig
 from ..models.ds_cnn import DsCnn, DsCnnConfig
 from ..models.keyword_transformer import KeywordTransformer, load_body
@@ -88,6 +89,7 @@ BODIES: dict[str, Kind] = {
     "ds_cnn": Kind(DsCnnConfig, DsCnn),
     "keyword_transformer": Kind(KeywordTransformerConfig, KeywordTransformer, load_body),
     "causal_keyword_transformer": Kind(CausalKeywordTransformerConfig, CausalKeywordTransformer),
+    "causal_tcn": Kind(CausalTcnConfig, CausalTcn),
 }
 """By the name that recipes and checkpoints give; `KeywordsRecipe` has a table for each."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from runtime.manifest import State
 
 from ..errors import TrainError
+from ..models.causal_tcn import CausalTcn
 from ..models.streaming import BoundedAttention, chunk_ends, initial
 from ..models.wav2vec2_config import why_not_streaming
 from .bodies import BODIES, CausalBody, is_causal
@@ -48,7 +49,7 @@ class KeywordStep(nn.Module):
             )
         model = copy.deepcopy(model).eval()
         for layer in model.modules():
-            if isinstance(layer, BoundedAttention):
+            if isinstance(layer, BoundedAttention | CausalTcn):
                 layer.merge()
         self.model = model.requires_grad_(False)
         self.chunk_frames = chunk_frames

@@ -1,6 +1,7 @@
 """Keyword spotting as classification of short clips: the head, its training and its score."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,13 @@ class KeywordModel(nn.Module):
         return logits
 
 
-def save_keywords(folder: Path, model: KeywordModel) -> None:
-    """Write a keyword model's checkpoint."""
+def save_keywords(
+    folder: Path, model: KeywordModel, *, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write a keyword model's checkpoint; `provenance` says in JSON values what it was made from.
+
+    None: its run folder says it.
+    """
     body: Any = model.body
     name, config = (
         (ENCODER, body.encoder.config)
@@ -94,6 +100,7 @@ def save_keywords(folder: Path, model: KeywordModel) -> None:
         "labels": list(model.labels),
         "body": name,
         "sizes": dataclasses.asdict(config),
+        **({} if provenance is None else {"provenance": dict(provenance)}),
     }
     save_checkpoint(folder, record, model.state_dict())
 
@@ -139,6 +146,19 @@ class KeywordObjective(Objective):
 
     def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Loss and accuracy of a batch of labelled clips."""
+        waveform, wanted, rngs = self.varied(batch, draws)
+        with striped(self.model, self.variation.config.stripes, rngs):
+            logits = self.model(waveform)
+        loss = functional.cross_entropy(
+            logits, wanted, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
+        return Loss(loss, len(wanted), {"accuracy": accuracy})
+
+    def varied(
+        self, batch: Batch, draws: Draws
+    ) -> tuple[Tensor, Tensor, list[np.random.Generator]]:
+        """Another take of each clip: (batch, samples), its label's number, and its generator."""
         config, lead_samples = self.variation.config, 0
         if config.max_lead_ms:
             # One length for all: rows that begin a stream then go without a state, as streams do.
@@ -151,13 +171,7 @@ class KeywordObjective(Objective):
         ]
         device = batch.waveform.device
         wanted = torch.tensor([self._index[label] for label in batch.labels], device=device)
-        with striped(self.model, config.stripes, rngs):
-            logits = self.model(torch.from_numpy(np.stack(rows)).to(device))
-        loss = functional.cross_entropy(
-            logits, wanted, label_smoothing=self.label_smoothing, reduction="sum"
-        )
-        accuracy = (logits.detach().argmax(-1) == wanted).float().mean()
-        return Loss(loss, len(wanted), {"accuracy": accuracy})
+        return torch.from_numpy(np.stack(rows)).to(device), wanted, rngs
 
 
 def clips(batch: Batch, window_samples: int) -> list[NDArray[np.float32]]:

@@ -67,7 +67,12 @@ class SpottingObjective(Objective):
         )
         weights = torch.where(labels > NOTHING, config.keyword_weight, 1.0)
         weights = weights * (labels != IGNORED)
-        return Loss((each * weights).sum(), float(weights.sum()), _shares(logits.detach(), labels))
+        count = float(weights.sum())
+        if config.focus:
+            posteriors = logits.detach().softmax(-1)
+            right = posteriors.gather(-1, labels.clamp_min(NOTHING).unsqueeze(-1)).squeeze(-1)
+            weights = weights * (1.0 - right) ** config.focus
+        return Loss((each * weights).sum(), count, _shares(logits.detach(), labels))
 
 
 def every_frame(model: KeywordModel, waveform: Tensor) -> Tensor:

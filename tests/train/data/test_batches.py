@@ -185,3 +185,15 @@ def test_a_corpus_in_the_order_of_its_labels_makes_mixed_batches():
     assert batches.num_batches >= 20
     for step in range(batches.num_batches):
         assert len({words[cut_id] for cut_id in batches.batch(step).cut_ids}) >= 5
+
+
+@given(lengths=sets, seed=seeds)
+def test_rows_of_a_length_of_their_own_are_as_many_in_every_batch(lengths, seed):
+    cuts, packed = make_set(lengths)
+    batches = Batches(cuts, packed, batch_seconds=2.0, crop_seconds=1.0, seed=seed, row_seconds=0.5)
+    rows = [len(batches.batch(step).rows) for step in range(batches.num_batches)]
+    assert sum(rows) == len(lengths)
+    assert max(rows) <= 4
+    assert max(rows) - min(rows) <= 1
+    epoch = [batches.batch(step) for step in range(batches.num_batches)]
+    assert sorted(n for batch in epoch for n in batch.num_samples) == sorted(lengths)

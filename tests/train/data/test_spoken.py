@@ -27,6 +27,25 @@ def test_a_loud_stretch_is_found_to_a_frame(seed, start, length, snr_db):
     assert abs(end - (start + length) * 160) <= 160
 
 
+def test_the_word_is_what_holds_most_energy_and_keeps_its_own_pauses():
+    rng = np.random.default_rng(1)
+    clip = rng.normal(0, 1e-4, 32_000)
+    for start, end in ((8_000, 10_400), (13_600, 16_000)):  # 0.2 s between them
+        clip[start:end] += rng.normal(0, 0.1, end - start)
+    clip[24_000:25_600] += rng.normal(0, 0.12, 1_600)  # shorter, if louder, and half a second on
+    assert energy_span(clip.astype(np.float32)) == (8_000, 16_000)
+
+
+def test_digital_silence_is_no_noise_floor():
+    rng = np.random.default_rng(2)
+    clip = rng.normal(0, 1e-3, 32_000)
+    clip[12_800:20_800] += rng.normal(0, 0.03, 8_000)
+    padded = np.concatenate([np.zeros(16_000), clip]).astype(np.float32)
+    start, end = energy_span(padded)
+    assert (start - 16_000, end - 16_000) == energy_span(clip.astype(np.float32))
+    assert (start, end) == (28_800, 36_800)
+
+
 @pytest.mark.parametrize("num_samples", [0, 100, 479, 16_000])
 def test_where_nothing_stands_out_the_word_is_the_whole_clip(num_samples):
     even = np.random.default_rng(0).normal(0, 0.1, num_samples).astype(np.float32)

@@ -11,6 +11,8 @@ from train.models.causal_keyword_transformer import (
     CausalKeywordTransformer,
     CausalKeywordTransformerConfig,
 )
+from train.models.causal_tcn import CausalTcn, CausalTcnConfig
+from train.models.frontend_config import FrontEndConfig
 from train.recipe import check
 from train.tasks.bodies import BODIES, CausalBody
 from train.tasks.keyword_step import KeywordStep
@@ -23,6 +25,10 @@ SHAPES = {
     "frames": {"patch_frames": 1, "left_ms": 30, "pooled_ms": 20, "position_kernel": 1},
     "mfcc": {"patch_frames": 2, "left_ms": 20, "pooled_ms": 70, "frontend": "tensorflow-mfcc"},
 }
+TCN = {
+    "tcn": {"patch_frames": 2, "dilations": (1, 3, 5)},
+    "tcn-of-frames": {"patch_frames": 1, "dilations": (2, 1), "kernel": 2},
+}
 LABELS = ("a", "b", "c")
 
 
@@ -30,19 +36,25 @@ def make_model(shape, dtype=torch.float64):
     """Nothing is left at ones and zeros, the running statistics included."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
-        body = CausalKeywordTransformer(CausalKeywordTransformerConfig(**SIZES, **shape))
+        if "dilations" in shape:
+            config = CausalTcnConfig(front_end=FrontEndConfig(num_mels=6), channels=5, **shape)
+            body = CausalTcn(config)
+        else:
+            body = CausalKeywordTransformer(CausalKeywordTransformerConfig(**SIZES, **shape))
         for parameter in body.parameters():
             nn.init.normal_(parameter, std=0.5)
-        body.input_norm.running_mean.normal_(-8.0)
-        body.input_norm.running_var.uniform_(1.0, 9.0)
+        for part in body.modules():
+            if isinstance(part, nn.BatchNorm1d):
+                part.running_mean.normal_(-8.0 if part is body.input_norm else 0.0)
+                part.running_var.uniform_(1.0, 9.0)
         model = KeywordModel(body, LABELS)
         nn.init.normal_(model.classifier.weight)
     return model.to(dtype)
 
 
-@pytest.fixture(params=SHAPES, scope="module")
+@pytest.fixture(params=SHAPES | TCN, scope="module")
 def model(request):
-    return make_model(SHAPES[request.param])
+    return make_model((SHAPES | TCN)[request.param])
 
 
 def recording(samples, seed, dtype=torch.float64):

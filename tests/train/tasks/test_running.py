@@ -165,6 +165,7 @@ def test_a_recording_is_what_was_loudest_in_it_before_its_end():
         ({"early_ms": 0, "late_ms": 0}, "not both 0"),
         ({"keyword_weight": 0.0}, "positive"),
         ({"scene_seconds": 0.0}, "positive"),
+        ({"focus": -1.0}, "focus 0 or more"),
     ],
 )
 def test_settings_that_make_no_scene_are_refused(changes, message):

@@ -44,7 +44,7 @@ def packed():
 @pytest.fixture(scope="module")
 def objective(model, packed):
     stage = Stage(
-        RunningConfig(scene_seconds=1.0, keyword_weight=3.0),
+        RunningConfig(scene_seconds=1.0, keyword_weight=3.0, focus=1.5),
         AugmentConfig(),
         Speech([(packed, ("cut2",))]),
         Surroundings(),
@@ -68,7 +68,8 @@ def test_the_loss_is_the_mean_over_frames_that_are_judged(objective, model, make
         for frame, label in zip(logits, wanted, strict=True):
             if label != IGNORED:
                 weight = 3.0 if label else 1.0
-                total -= weight * float(frame[label])
+                focus = (1.0 - float(frame[label].exp())) ** 1.5
+                total -= weight * focus * float(frame[label])
                 count += weight
     assert loss.count == pytest.approx(count)
     assert float(loss.total) == pytest.approx(total, rel=1e-4)

@@ -1,0 +1,181 @@
+"""The pages of benchmarks/spotters.py, one a spotter."""
+
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tables import line, spread
+
+from runtime.atomic import replacing_file
+
+Rows = Mapping[int, Mapping[str, Any]]
+
+
+class Described(Protocol):
+    """What a page says of a spotter."""
+
+    name: str
+    title: str
+    keywords: tuple[str, ...]
+    data: str
+    recipe: str
+    rate_per_hour: float
+    sources: str
+    licence: str
+
+
+def write_page(spotter: Described, rows: Rows, best: int, runs: Path, results: Path) -> str:
+    """Write docs/results/<name>.md and its picture; returns the page.
+
+    Args:
+        spotter: what was trained.
+        rows: of each seed, as `spot` gives them.
+        best: the seed that ships.
+        runs: where seeds lie.
+        results: the folder of pages.
+    """
+    first = rows[best]
+    test = first["test"]
+    rates = [key for key in test["misses"][0] if key.startswith("miss_ratio_at_")]
+    page = PROSE.format(
+        title=spotter.title,
+        name=spotter.name,
+        data=spotter.data,
+        recipe=spotter.recipe,
+        sources=spotter.sources,
+        licence=spotter.licence,
+        keywords=", ".join(spotter.keywords),
+        machine=platform.machine(),
+        seeds=", ".join(map(str, rows)),
+        best=best,
+        words=test["words"],
+        hours=f"{test['hours_without_keywords']:.2f}",
+        calibrated=f"{first['calibration']['hours']:.2f}",
+        rate=spotter.rate_per_hour,
+        allowed=first["calibration"]["false_alarms_allowed"],
+        kilobytes=f"{first['bundle_bytes'] / 1e3:,.0f}",
+        rate_heads=" | ".join(_rate(key) for key in rates),
+        rate_rules=" | ".join("---" for _ in rates),
+        misses="\n".join(_condition_rows(rows, rates)),
+        words_rows="\n".join(_word_rows(first)),
+        alarms="\n".join(_alarm_rows(rows)),
+    )
+    results.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(
+        runs / spotter.name / f"seed{best}" / "det.png", results / f"{spotter.name}.png"
+    )
+    with replacing_file(results / f"{spotter.name}.md") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return page
+
+
+def _rate(key: str) -> str:
+    return key.removeprefix("miss_ratio_at_").replace("_per_hour", " an hour")
+
+
+def _of_all(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """By condition: the row over all keywords."""
+    return {each["condition"]: each for each in row["test"]["misses"] if each["keyword"] == "all"}
+
+
+def _condition_rows(rows: Rows, rates: list[str]) -> list[str]:
+    seeds = [_of_all(row) for row in rows.values()]
+    made = []
+    for condition in seeds[0]:
+        each = [seed[condition] for seed in seeds]
+        cells = [
+            "—" if any(row[key] is None for row in each) else _percent([row[key] for row in each])
+            for key in rates
+        ]
+        own = _percent([row["miss_ratio"] for row in each])
+        lags = spread([row["latency_ms_median"] for row in each], digits=0)
+        extra = spread([row["extra_events"] for row in each], digits=0)
+        made.append(line(condition, *cells, own, lags, extra))
+    return made
+
+
+def _percent(ratios: list[float]) -> str:
+    return spread([100.0 * ratio for ratio in ratios])
+
+
+def _word_rows(row: Mapping[str, Any]) -> list[str]:
+    made = []
+    for each in row["test"]["misses"]:
+        if each["keyword"] == "all" or each["condition"] not in ("clean", "babble 10 dB"):
+            continue
+        low, high = (100.0 * each[f"miss_ratio_{end}"] for end in ("from", "to"))
+        made.append(
+            line(
+                each["keyword"],
+                each["condition"],
+                str(each["words"]),
+                f"{100.0 * each['miss_ratio']:.1f}",
+                f"{low:.1f} to {high:.1f}",
+            )
+        )
+    return made
+
+
+def _alarm_rows(rows: Rows) -> list[str]:
+    made = []
+    for seed, row in rows.items():
+        (total,) = [each for each in row["test"]["false_alarms"] if each["keyword"] == "all"]
+        made.append(
+            line(
+                str(seed),
+                str(row["calibration"]["false_alarms"]),
+                str(total["false_alarms"]),
+                f"{total['per_hour']:.2f}",
+                f"{total['per_hour_at_most']:.2f}",
+                f"{row['bundle_bytes'] / 1e3:,.0f}",
+            )
+        )
+    return made
+
+
+PROSE = """\
+# {title}: how many are missed, how often is it mistaken?
+
+Made by `make spotters` (`benchmarks/spotters.py`). Keywords: {keywords}. Their recordings are those
+of `{data}`, test partition, {words} words; trained and chosen on its train and valid partitions.
+Model: recipe `{recipe}`, seeds {seeds}, int8-static, ONNX Runtime, heard as a stream step by step.
+Audio: {sources}. Machine: {machine}, no GPU. Cells hold mean ± deviation over seeds (each seed).
+`spotters/{name}` is seed {best}, which missed fewest words of the valid partition: {kilobytes} kB
+with both formats. Licence of the audio: {licence}.
+
+Thresholds come from {calibrated} h of speech without keywords that training has not heard, with
+{allowed} false alarm allowed in it ({rate:g} an hour), and from no test recording. Tested on
+{hours} h of other speech of other speakers.
+
+**Not comparable with published figures**: our excerpts and splits, and a few hours of other speech.
+
+## Misses, in percent
+
+At the lowest common threshold that keeps a rate of false alarms in quiet *on the test speech*; and
+at the bundle's own thresholds, chosen beforehand. Babble is five talkers. Median time from the
+word's end (by energy) to its event, at the bundle's own thresholds, in ms; extra events are second
+ones of a word, or other keywords heard in one.
+
+| condition | {rate_heads} | own thresholds | ms | extra |
+|---| {rate_rules} |---|---|---|
+{misses}
+
+![misses over false alarms]({name}.png)
+
+## The bundle that ships, word by word
+
+At its own thresholds; the interval encloses the true ratio with a confidence of 95 %, if words and
+speakers are like these.
+
+| keyword | condition | words | missed, % | 95 % |
+|---|---|---|---|---|
+{words_rows}
+
+## False alarms at the bundles' own thresholds
+
+| seed | on what chose them | on the test speech | an hour | at most (95 %) | bundle, kB |
+|---|---|---|---|---|---|
+{alarms}
+"""

@@ -9,7 +9,7 @@ from runtime.atomic import replacing_file
 from .. import CallError
 from ..detection.calibrating import Target
 
-RECIPE = "keywords-own-word"
+RECIPE = "spotter-tcn"
 LEAST_CLIPS = 100
 
 _ASKED = "asked.json"
@@ -25,7 +25,9 @@ class Ask:
     recordings: Path | None = None
     """The user's takes."""
     model: Path | None = None
-    """To enrol takes in: a finished run of a causal body; None: train."""
+    """A keyword model of other words to start from; None: random weights."""
+    enroll: bool = False
+    """Make a last layer for `model` and train nothing."""
     negatives: tuple[Path, ...] = ()
     """Speech without the keyword; none: synthetic talk."""
     noise: Path | None = None
@@ -67,7 +69,7 @@ class Ask:
     def notes(self) -> dict[str, str]:
         """What a reader of the figures has to know, by what it is about."""
         notes = {}
-        if self.model is None:
+        if not self.enroll:
             notes["misses"] = (
                 "those of synthetic voices say little of people's; --recordings adds takes of your "
                 "own, and leaves some out to test on"

@@ -159,7 +159,7 @@ def enrol(
     if not isinstance(trained.body, CausalBody):
         raise CompressError(
             f"{model} has a body that judges whole windows, {recipe.body!r}, and takes are "
-            "enrolled in a causal one; give a run of a recipe such as spotter-kwt-causal"
+            "enrolled in a causal one; give a run of a recipe such as spotter-tcn"
         )
     speech = Speech(read_speech([negatives], [text], min_seconds=recipe.batch.min_seconds))
     frames = hear_takes(trained.body, takes, speech, around, seed=seed)

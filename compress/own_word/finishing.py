@@ -93,7 +93,9 @@ def finish(
 
 
 def _licence(ask: Ask) -> str:
-    parts = ["that of the model it was enrolled in" if ask.model else "synthetic speech"]
+    parts = [] if ask.enroll else ["synthetic speech"]
+    if ask.model is not None:
+        parts.append("that of the model it was made from")
     if ask.negatives or ask.noise or ask.recordings:
         parts.append("that of the recordings given")
     return ", and ".join(parts)

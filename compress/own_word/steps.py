@@ -12,11 +12,14 @@ from train.data.corpus import read_corpus
 from train.data.cuts import label_of
 from train.data.rooms import read_surroundings
 from train.data.voices import Speaker, Word
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import KeywordsRecipe, check_source, finetune
 from train.recipe import load_recipe
+from train.tasks.bodies import BODIES
 
 from .. import CompressError
-from ..folders import recipe_folder
+from ..exporting import finished
+from ..folders import checkpoint_in, recipe_folder
+from ..forms import SAMPLES_PER_MS
 from ..telling import step
 from .asking import RECIPE, Ask, claim
 from .chorus import Chorus
@@ -31,7 +34,10 @@ from .talk import make_talk
 from .talkers import Talker
 from .talkers.espeak import EspeakTalker, accents_of
 
+_NEARLY_ALL = 0.95
 _POOLED_MS_STEP = 40
+_DILATION = 4
+"""Of a block that is added to a network that hears too little."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +89,7 @@ def plan(ask: Ask) -> dict[str, Any]:
         "own_takes": {"train": len(takes.train), "left_out": len(takes.test)},
         "hours_of_negatives": {str(path): hours_of(path) for path in ask.negatives},
         "recipe": ask.recipe,
-        "updates": _recipe(ask, text, ()).updates,
+        "updates": _recipe(ask, text).updates,
         "notes": voices.phrase.notes | ask.notes,
     }
 
@@ -141,9 +147,9 @@ def make_spotter(ask: Ask, out: Path, *, resume: bool) -> dict[str, Any]:
             make_surroundings(surroundings, ask.seed)
     with step("3/5", "training on running sound"):
         finetune(
-            _recipe(ask, text, _word_lengths(speech, text)),
+            _recipe(ask, text, _longest_ms(speech, text)),
             speech,
-            None,
+            None if ask.model is None else checkpoint_in(ask.model),
             out / "training",
             random_init=False,
             resume=True,
@@ -169,46 +175,54 @@ def _checked(ask: Ask, text: str) -> Takes:
     Raises:
         CompressError, TrainError: a recipe or a folder cannot be used.
     """
-    _recipe(ask, text, ())
+    _recipe(ask, text)
     for folder in ask.negatives:
         read_corpus(folder)
     if ask.noise is not None:
         read_surroundings(ask.noise)
+    if ask.model is not None:
+        finished(ask.model)
+        check_source(_recipe(ask, text), checkpoint_in(ask.model))
     return Takes() if ask.recordings is None else held_out(read_takes(ask.recordings, text))
 
 
-def _recipe(ask: Ask, text: str, lengths_ms: tuple[float, ...]) -> KeywordsRecipe:
-    """The recipe for this keyword; one that is longer than the model listens makes it listen on.
+def _recipe(ask: Ask, text: str, longest_ms: float = 0.0) -> KeywordsRecipe:
+    """The recipe for this keyword; one that is longer than its body listens makes it listen on.
 
     Raises:
-        CompressError: a recipe that does not train a causal Keyword Transformer on running sound.
+        CompressError: a recipe that does not train on running sound.
         RecipeError: as `load_recipe`.
     """
-    wishes = [
-        *ask.overrides,
-        f"labels={json.dumps([text], ensure_ascii=False)}",
-        f"seed={ask.seed}",
-    ]
+    labels = json.dumps([text], ensure_ascii=False)
+    wishes = [*ask.overrides, f"labels={labels}", f"seed={ask.seed}"]
     recipe = load_recipe(ask.recipe, KeywordsRecipe, recipe_folder("train"), wishes)
     if recipe.running is None:
         raise CompressError(
             f"the recipe {ask.recipe!r} trains on clips, and a spotter of one word has to learn "
             f"from running sound; take {RECIPE} or a recipe with a table [running]"
         )
-    body = recipe.causal_keyword_transformer
-    longest_ms = float(np.quantile(lengths_ms, 0.95)) if lengths_ms else 0.0
-    if recipe.body == "causal_keyword_transformer" and longest_ms > body.pooled_ms:
+    kind = BODIES[recipe.body]
+    body: Any = kind.build(getattr(recipe, recipe.body))
+    missing_ms = longest_ms - body.window_samples / SAMPLES_PER_MS
+    if missing_ms <= 0.0 or ask.model is not None:
+        return recipe
+    wishes.append(f"running.scene_seconds={recipe.running.scene_seconds + missing_ms / 1e3:.2f}")
+    if recipe.body == "causal_keyword_transformer":
         pooled_ms = ceil(longest_ms / _POOLED_MS_STEP) * _POOLED_MS_STEP
         wishes.append(f"causal_keyword_transformer.pooled_ms={pooled_ms}")
-        wishes.append(f"running.scene_seconds={recipe.running.scene_seconds + pooled_ms / 1e3:g}")
-        recipe = load_recipe(ask.recipe, KeywordsRecipe, recipe_folder("train"), wishes)
-    return recipe
+    if recipe.body == "causal_tcn":
+        sizes = recipe.causal_tcn
+        block_ms = (sizes.kernel - 1) * _DILATION * body.hop_samples / SAMPLES_PER_MS
+        dilations = [*sizes.dilations, *[_DILATION] * ceil(missing_ms / block_ms)]
+        wishes.append(f"causal_tcn.dilations={dilations}")
+    return load_recipe(ask.recipe, KeywordsRecipe, recipe_folder("train"), wishes)
 
 
-def _word_lengths(speech: Path, text: str) -> tuple[float, ...]:
-    """How long the keyword takes in each of its clips, in ms."""
+def _longest_ms(speech: Path, text: str) -> float:
+    """What the keyword takes in nearly all of its clips, in ms."""
     said = [cut for cut in read_corpus(speech) if label_of(cut) == text]
-    return tuple(1e3 * cut.supervisions[0].alignment["phone"][0].duration for cut in said)
+    lengths = [cut.supervisions[0].alignment["phone"][0].duration for cut in said]
+    return 1e3 * float(np.quantile(lengths, _NEARLY_ALL))
 
 
 def _ipa(words: tuple[Word, ...]) -> str:

@@ -51,7 +51,10 @@ def keyword(
     ] = False,
     model: Annotated[
         Path | None,
-        typer.Option(help="With --enroll: run folder of a causal keyword model of other words."),
+        typer.Option(
+            help="Run folder of compress finetune, of other words: training starts from its body, "
+            "and --enroll enrols takes in it."
+        ),
     ] = None,
     false_alarms_per_hour: Annotated[
         float, typer.Option(metavar="RATE", help="That the threshold is chosen for.")
@@ -79,7 +82,7 @@ def keyword(
     ] = 1_500,
     recipe: Annotated[
         str, typer.Option(help="Recipe's name or .toml file, with a table [running].")
-    ] = "keywords-own-word",
+    ] = "spotter-tcn",
     set_: Set = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every step.")] = 0,
     resume: Resume = False,
@@ -91,17 +94,9 @@ def keyword(
     espeak-ng says the word and what sounds like it in hundreds of voices; a causal model learns
     it in running sound among speech without it; its threshold keeps a rate of false alarms.
     """
-    given = {
-        "--model": model is not None and not enroll,
-        "--piper-voice": bool(piper_voice) and enroll,
-        "--set": bool(set_) and enroll,
-    }
-    for flag, wrong in given.items():
-        if wrong:
-            raise CallError(
-                f"{flag} {'trains nothing' if enroll else 'is for --enroll'}; leave it out, or "
-                f"{'leave out' if enroll else 'add'} --enroll"
-            )
+    for flag, given in (("--piper-voice", piper_voice), ("--set", set_)):
+        if given and enroll:
+            raise CallError(f"{flag} is for training, and --enroll trains nothing; leave one out")
     from ..own_word.asking import Ask
 
     wishes: dict[str, Any] = {
@@ -110,6 +105,7 @@ def keyword(
         "piper_voices": tuple(piper_voice or ()),
         "recordings": recordings,
         "model": model,
+        "enroll": enroll,
         "negatives": tuple(negatives or ()),
         "noise": noise,
         "false_alarms_per_hour": false_alarms_per_hour,

@@ -18,9 +18,7 @@ TINY = (
     "batch.seconds=6.0",
     "log.checkpoint_every=2",
     "log.log_every=1",
-    "causal_keyword_transformer.num_layers=1",
-    "causal_keyword_transformer.embed_dim=16",
-    "causal_keyword_transformer.ffn_dim=16",
+    "causal_tcn.channels=16",
     "running.scene_seconds=1.5",
 )
 TEXT = "Hey, Otter!"
@@ -79,7 +77,6 @@ def test_every_step_is_kept(made, call):
     refused = call(*words)
     assert refused.code == 2
     assert "go on by --resume" in refused.error
-    shutil.rmtree(out / "hey-otter.bundle")
     before = {name: digest(out / name) for name in ("speech", "talk", "negatives", "training")}
     again = call(*words, "--resume", "--json")
     assert json.loads(again.out) == json.loads(answer.out)
@@ -110,7 +107,7 @@ def test_takes_are_enrolled_without_training(enrolment, call, monkeypatch):
     monkeypatch.setattr(discriminant, "_OTHER_SCENES", 40)
     _, words = enrolment
     planned = json.loads(call(*words, "--dry-run", "--json").out)
-    assert (planned["takes"], planned["body"]) == (4, "causal_keyword_transformer")
+    assert (planned["takes"], planned["body"]) == (4, "causal_tcn")
     answer = call(*words, "--json")
     assert answer.code == 0, answer.err
     report = json.loads(answer.out)
@@ -136,7 +133,10 @@ def test_takes_that_a_model_does_not_tell_from_other_speech_are_refused(enrolmen
         ([], "--enroll needs --recordings"),
         (["--recordings", "two"], "3 takes or more, 10 at best, and --recordings has 2"),
         (["--recordings", "takes"], "--enroll needs --model"),
-        (["--recordings", "takes", "--set", "updates=1"], "--set trains nothing"),
+        (
+            ["--recordings", "takes", "--set", "updates=1"],
+            "--set is for training, and --enroll trains nothing",
+        ),
         (
             ["--recordings", "takes", "--model", "nowhere", "--negatives", "takes"],
             "there is no folder nowhere",
@@ -162,8 +162,8 @@ def test_a_call_that_cannot_enrol_says_what_is_missing(flags, said, call, takes,
         ([""], "a keyword is one or more words that can be said"),
         (["привет"], "choose another by --language"),
         ([TEXT, "--language", "xx"], "espeak-ng speaks no language 'xx'"),
-        ([TEXT, "--model", "run"], "--model is for --enroll"),
-        ([TEXT, "--recipe", "keywords-kwt"], "take keywords-own-word or a recipe with a table [running]"),
+        ([TEXT, "--model", "nowhere"], "there is no folder nowhere"),
+        ([TEXT, "--recipe", "keywords-kwt"], "take spotter-tcn or a recipe with a table [running]"),
         ([TEXT, "--false-alarms-per-hour", "0"], "--false-alarms-per-hour must be above 0"),
         ([TEXT, "--negatives", "nowhere"], "the corpus folder nowhere does not exist"),
         ([TEXT, "--recordings", "nowhere"], "the corpus folder nowhere does not exist"),

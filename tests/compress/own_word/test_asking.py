@@ -38,4 +38,4 @@ def test_few_clips_are_refused():
 def test_notes_say_what_figures_are_worth():
     assert set(ASK.notes) == {"misses"}
     assert set(dataclasses.replace(ASK, negatives=()).notes) == {"misses", "false_alarms"}
-    assert dataclasses.replace(ASK, model=Path("run")).notes == {}
+    assert dataclasses.replace(ASK, enroll=True).notes == {}

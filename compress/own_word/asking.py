@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.atomic import replacing_file
+from train.data.corpus import read_corpus
+from train.data.rooms import read_surroundings
 
 from .. import CallError
 from ..detection.calibrating import Target
@@ -80,6 +82,18 @@ class Ask:
                 "keyword by --negatives, some hours of it"
             )
         return notes
+
+
+def check_audio(ask: Ask) -> None:
+    """Read what the folders of audio hold, so that what is wrong with them is told at once.
+
+    Raises:
+        DataError: one cannot be used.
+    """
+    for folder in ask.negatives:
+        read_corpus(folder)
+    if ask.noise is not None:
+        read_surroundings(ask.noise)
 
 
 def claim(ask: Ask, out: Path, *, resume: bool) -> None:

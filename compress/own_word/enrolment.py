@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from runtime.atomic import replacing_file
-from train.data.corpus import read_corpus
 from train.data.cuts import UNKNOWN
 from train.data.rooms import Surroundings, read_surroundings
 from train.data.running import Speech, read_speech
@@ -20,7 +19,7 @@ from train.tasks.keywords import KeywordModel, load_keywords, save_keywords
 from .. import CallError, CompressError
 from ..exporting import finished
 from ..telling import step
-from .asking import Ask, claim
+from .asking import Ask, check_audio, claim
 from .discriminant import draw_line, hear_takes, told_when_left_out
 from .finishing import finish
 from .phrase import plain_text
@@ -101,10 +100,7 @@ def _model(ask: Ask) -> Path:
             "without the keyword"
         )
     finished(ask.model)
-    for folder in ask.negatives:
-        read_corpus(folder)
-    if ask.noise is not None:
-        read_surroundings(ask.noise)
+    check_audio(ask)
     return ask.model
 
 

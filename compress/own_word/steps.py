@@ -10,7 +10,6 @@ import numpy as np
 
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of
-from train.data.rooms import read_surroundings
 from train.data.voices import Speaker, Word
 from train.finetune import KeywordsRecipe, check_source, finetune
 from train.recipe import load_recipe
@@ -21,7 +20,7 @@ from ..exporting import finished
 from ..folders import checkpoint_in, recipe_folder
 from ..forms import SAMPLES_PER_MS
 from ..telling import step
-from .asking import RECIPE, Ask, claim
+from .asking import RECIPE, Ask, check_audio, claim
 from .chorus import Chorus
 from .corpus import make_word_corpus
 from .finishing import finish
@@ -176,10 +175,7 @@ def _checked(ask: Ask, text: str) -> Takes:
         CompressError, TrainError: a recipe or a folder cannot be used.
     """
     _recipe(ask, text)
-    for folder in ask.negatives:
-        read_corpus(folder)
-    if ask.noise is not None:
-        read_surroundings(ask.noise)
+    check_audio(ask)
     if ask.model is not None:
         finished(ask.model)
         check_source(_recipe(ask, text), checkpoint_in(ask.model))

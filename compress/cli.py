@@ -25,6 +25,7 @@ from .verbs import (
     evaluate,
     export,
     import_,
+    keyword,
     prepare,
     prune,
     report,
@@ -379,6 +380,7 @@ def demo(
 app.command("import", epilog=import_.EXAMPLE)(import_.import_checkpoint)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("cut", epilog=cut.EXAMPLE)(cut.cut)
+app.command("keyword", epilog=keyword.EXAMPLE)(keyword.keyword)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 app.command("prune", epilog=prune.EXAMPLE)(prune.prune)
 app.command("report", epilog=report.EXAMPLE)(report.report)

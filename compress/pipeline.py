@@ -3,8 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from .search.config import SearchConfig
 from .search.winner import Places, search
 from .spaces import get_space
 from .subnet import Subnet
+from .telling import step
 
 TARGET_PARAMS = 500_000
 """Budget of the demonstration: 40 % of the largest subnet of its space."""
@@ -83,7 +83,7 @@ def run_demo(
         return load_recipe(name, schema, recipe_folder(package), [*overrides, f"seed={seed}"])
 
     corpus = data or out / "speech"
-    with _step(1, "speech"):
+    with step("1/7", "speech"):
         if data is None and not corpus.is_dir():
             make_keyword_corpus(
                 corpus,
@@ -94,13 +94,13 @@ def run_demo(
                 progress=True,
             )
         _log.info("%s: %d recordings", corpus, len(read_corpus(corpus)))
-    with _step(2, "a HuBERT teacher, two rounds"):
+    with step("2/7", "a HuBERT teacher, two rounds"):
         hubert = recipe("hubert-tiny", HubertRecipe, "train", *effort.teacher)
         teacher = pretrain(hubert, corpus, out / "teacher", resume=True)
-    with _step(3, "distillation into a once-for-all supernet, two stages"):
+    with step("3/7", "distillation into a once-for-all supernet, two stages"):
         distilled = recipe("lighthubert-tiny", DistillRecipe, "compress", *effort.supernet)
         distill(distilled, teacher, corpus, out / "supernet", resume=True)
-    with _step(4, f"search for the best subnet of at most {effort.target_params:,} parameters"):
+    with step("4/7", f"search for the best subnet of at most {effort.target_params:,} parameters"):
         config = SearchConfig(
             target_params=effort.target_params,
             num_trials=effort.num_trials,
@@ -110,10 +110,10 @@ def run_demo(
         )
         places = Places(supernet=out / "supernet", data=corpus, out=out / "search")
         winner = search(config, places, resume=True)
-    with _step(5, "keywords on the winner"):
+    with step("5/7", "keywords on the winner"):
         keywords = recipe("keywords-tiny", KeywordsRecipe, "train", *effort.keywords)
         finetune(keywords, corpus, winner.model, out / "keywords", random_init=False, resume=True)
-    with _step(6, "a bundle"):
+    with step("6/7", "a bundle"):
         bundle = out / "keywords.bundle"
         if not bundle.is_dir():
             licence = "synthetic speech by espeak-ng" if data is None else "that of the recordings"
@@ -125,19 +125,11 @@ def run_demo(
                 form=FormFlags(),
                 licence=licence,
             )
-    with _step(7, "a stream it has never heard"):
+    with step("7/7", "a stream it has never heard"):
         recording = out / "recording.wav"
         truth = _recording(recording, corpus, bundle, synthetic=data is None, seed=seed)
         heard = _stream(bundle, recording, truth, tell)
     tell(_summary(out, bundle, recording, heard, time.monotonic() - began))
-
-
-@contextmanager
-def _step(number: int, title: str) -> Iterator[None]:
-    began = time.monotonic()
-    _log.info("\n[%d/7] %s", number, title)
-    yield
-    _log.info("      %.0f s", time.monotonic() - began)
 
 
 def _recording(

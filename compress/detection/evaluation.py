@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,28 @@ def pieces_of(negatives: Negatives | None, sample_rate: int) -> list[Source]:
     return [partial(read, piece) for piece in (negatives.pieces if negatives else ())]
 
 
-def _sounds(noise: Path | None, negatives: Negatives | None, plan: Plan) -> Sounds:
-    """Noises and rooms of a corpus' test partition, or of all of it; talkers of the negatives."""
+def recorded_sounds(folder: Path) -> Sounds:
+    """Noises and rooms of a corpus' test partition, or where it has none, of all of it.
+
+    Raises:
+        DataError: a recording cannot be read.
+    """
     noises: list[NDArray[np.float32]] = []
     rooms: list[NDArray[np.float32]] = []
-    if noise is not None:
-        cuts = list(read_corpus(noise))
-        for cut in [cut for cut in cuts if cut.partition == "test"] or cuts:
-            path = Path(str(cut.recording.sources[0].source))
-            piece = Piece(path, cut.start, min(cut.duration, _NOISE_S))
-            room = bool(cut.supervisions) and cut.supervisions[0].text in _ROOM_LABELS
-            (rooms if room else noises).append(piece.read(SAMPLE_RATE))
-    return Sounds(noises, _talkers(negatives, plan.seed), rooms, plan.in_rooms)
+    cuts = list(read_corpus(folder))
+    for cut in [cut for cut in cuts if cut.partition == "test"] or cuts:
+        path = Path(str(cut.recording.sources[0].source))
+        piece = Piece(path, cut.start, min(cut.duration, _NOISE_S))
+        room = bool(cut.supervisions) and cut.supervisions[0].text in _ROOM_LABELS
+        (rooms if room else noises).append(piece.read(SAMPLE_RATE))
+    return Sounds(noises=noises, rooms=rooms)
+
+
+def _sounds(noise: Path | None, negatives: Negatives | None, plan: Plan) -> Sounds:
+    """What is recorded, and talkers of the negatives."""
+    recorded = Sounds() if noise is None else recorded_sounds(noise)
+    talkers = _talkers(negatives, plan.seed)
+    return replace(recorded, talkers=talkers, in_rooms=plan.in_rooms)
 
 
 def _talkers(negatives: Negatives | None, seed: int) -> list[NDArray[np.float32]]:

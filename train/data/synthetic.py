@@ -16,7 +16,7 @@ from ..progress import track
 from .acoustics import coloured_noise, in_a_room
 from .augment import fit_length, mix_noise
 from .cuts import PARTITIONS, SAMPLE_RATE, SILENCE, UNKNOWN
-from .voices import ESPEAK_RATE, Speaker
+from .voices import ESPEAK_RATE, Speaker, Word
 
 Waveform = NDArray[np.float32]
 
@@ -114,8 +114,10 @@ def make_keyword_corpus(
         ) from None
 
 
-def say(speaker: Speaker, word: str, voice: str, rng: np.random.Generator) -> Waveform:
-    """A word at 16 kHz with a peak of 1, its silence trimmed, at a random rate and pitch."""
+def say(
+    speaker: Speaker, word: str | tuple[Word, ...], voice: str, rng: np.random.Generator
+) -> Waveform:
+    """A word, written or in sounds, at 16 kHz: its peak 1, trimmed, at a random rate and pitch."""
     import soxr
 
     waveform = speaker.speak(
@@ -126,10 +128,15 @@ def say(speaker: Speaker, word: str, voice: str, rng: np.random.Generator) -> Wa
         pitch_range=int(rng.integers(30, 81)),
     )
     resampled: Waveform = soxr.resample(waveform, ESPEAK_RATE, SAMPLE_RATE)
-    resampled = resampled / np.abs(resampled).max()
-    audible = np.flatnonzero(np.abs(resampled) > _AUDIBLE)
+    return trimmed(resampled)
+
+
+def trimmed(waveform: Waveform) -> Waveform:
+    """What is audible of a sound at 16 kHz and 10 ms around it, with a peak of 1."""
+    waveform = waveform / np.abs(waveform).max()
+    audible = np.flatnonzero(np.abs(waveform) > _AUDIBLE)
     start = max(0, int(audible[0]) - _MARGIN_SAMPLES)
-    return resampled[start : int(audible[-1]) + _MARGIN_SAMPLES]
+    return waveform[start : int(audible[-1]) + _MARGIN_SAMPLES]
 
 
 def _plan(

@@ -23,7 +23,9 @@ def find_space(name: str) -> AnySpace:
     from .keyword_space_table import KEYWORD_SPACES
 
     if name not in KEYWORD_SPACES:
-        raise SpaceError(f"unknown space {name!r}: {nearest(name, [*space_names(), *KEYWORD_SPACES])}")
+        raise SpaceError(
+            f"unknown space {name!r}: {nearest(name, [*space_names(), *KEYWORD_SPACES])}"
+        )
     return KEYWORD_SPACES[name]
 
 

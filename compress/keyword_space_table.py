@@ -13,7 +13,10 @@ def _listed(size: str, *values: tuple[Size, ...]) -> tuple[Choice, ...]:
 
 
 def _transformer(
-    embed_dim: tuple[int, ...], heads: tuple[int, ...], ffn: tuple[int, ...], layers: tuple[int, ...]
+    embed_dim: tuple[int, ...],
+    heads: tuple[int, ...],
+    ffn: tuple[int, ...],
+    layers: tuple[int, ...],
 ) -> tuple[Choice, ...]:
     return (
         Choice(size="embed_dim", values=embed_dim),

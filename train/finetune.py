@@ -29,7 +29,7 @@ from .models.keyword_transformer_config import KeywordTransformerConfig
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from .nearest import nearest
 from .seeding import seeded
-from .tasks.augmenting import front_ends
+from .tasks.augmenting import AugmentConfig, front_ends
 from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
     FAMILY,
@@ -134,16 +134,7 @@ def finetune(
     around = Surroundings() if surroundings is None else read_surroundings(surroundings)
     with seeded(recipe.seed):
         keyword_model = _begun(recipe, model, clips.labels, random_init=random_init)
-    if recipe.augment.max_lead_ms and not isinstance(keyword_model.body, CausalBody):
-        raise RecipeError(
-            f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
-            "take for a part of it; leave it at 0, or train a causal body"
-        )
-    if recipe.augment.stripes.masks and not front_ends(keyword_model):
-        raise RecipeError(
-            f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
-            "leave it out, or train a body with a front end"
-        )
+    check_augment(recipe.augment, keyword_model.body, recipe.body)
     run.start(out, recipe, resume=resume, **made_from)
     objective = KeywordObjective(
         keyword_model,
@@ -174,6 +165,24 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
         raise RecipeError(
             f"a recipe with body {recipe.body!r} takes no --model but a keyword model's: there is "
             "no pretraining for it"
+        )
+
+
+def check_augment(config: AugmentConfig, body: Body, name: str) -> None:
+    """Refuse variations that a body called `name` cannot hear as such.
+
+    Raises:
+        RecipeError: a lead before the window, or stripes of features, without what they need.
+    """
+    if config.max_lead_ms and not isinstance(body, CausalBody):
+        raise RecipeError(
+            f"augment.max_lead_ms puts sound before a window, which body {name!r} would take for a "
+            "part of it; leave it at 0, or train a causal body"
+        )
+    if config.stripes.masks and not front_ends(body):
+        raise RecipeError(
+            f"augment.stripes hides features, and body {name!r} hears the waveform itself; leave "
+            "it out, or train a body with a front end"
         )
 
 

@@ -167,7 +167,8 @@ def _source(name: str, full: Any, dense: Any) -> str:
     if not isinstance(dense, BcResNetConfig):
         return name
     # Its blocks are numbered through all stages; each stage keeps its first ones.
-    kept, first = [], 0
+    kept: list[int] = []
+    first = 0
     for num_stored, num_kept in zip(full.num_blocks, dense.num_blocks, strict=True):
         kept += range(first, first + num_kept)
         first += num_stored

@@ -168,7 +168,7 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
         )
 
 
-def check_augment(config: AugmentConfig, body: Body, name: str) -> None:
+def check_augment(config: AugmentConfig, body: Any, name: str) -> None:
     """Refuse variations that a body called `name` cannot hear as such.
 
     Raises:

@@ -75,10 +75,10 @@ KEYWORD_SPACES = {
         KeywordSpace(
             name="ds-cnn",
             body="ds_cnn",
-            full=DsCnnConfig(channels=160, num_blocks=7),
+            full=DsCnnConfig(channels=128, num_blocks=6),
             choices=(
-                Choice(size="channels", values=tuple(range(16, 168, 8))),
-                Choice(size="num_blocks", values=(1, 2, 3, 4, 5, 6, 7)),
+                Choice(size="channels", values=tuple(range(16, 136, 8))),
+                Choice(size="num_blocks", values=(1, 2, 3, 4, 5, 6)),
             ),
         ),
         # arXiv:2106.04140: BC-ResNet-1, 1.5, 2 and 3 are four of them.

@@ -295,8 +295,8 @@ log = {{ log_every = 1 }}
     done("report", "found")
     assert "channels" in (tmp_path / "found" / "report.html").read_text()
 
-    done("export", "found/keywords", "--out", "keywords.bundle")
-    assert call("doctor", "keywords.bundle")[0] == 0
+    bundle = done("export", "found/keywords", "--out", "keywords.bundle", "--dry-run")
+    assert bundle["labels"] == plan["labels"]
     (tmp_path / "more.toml").write_text(
         text.replace(
             'scheme = "in_place"\nspace = "tiny-cnn"', 'task = "keywords"\nbody = "ds_cnn"'

@@ -3,11 +3,12 @@
 import json
 import logging
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from train.finetune import finetune
-from train.labelled import read_clips
+from train.labelled import Clips, read_clips
 from train.models.checkpoints import digest
 from train.recipe import check
 from train.tasks.keywords import KeywordModel, save_keywords
@@ -45,26 +46,41 @@ class KeywordModels(Subject):
         self.made_from["supernet"] = digest(checkpoint)
 
     def scorer(self) -> Score:
-        """By clips of the valid partition; norms are settled on some of the train partition's."""
-        clips = read_clips(self.recipe, self.places.data)
-        heard, valid = (
-            drawn(clips, partition, most, window_samples=self.recipe.window_samples, seed=seed)
-            for partition, most, seed in (
-                ("train", SETTLING_CLIPS, 0),
-                ("valid", self.config.num_clips, self.config.seed),
-            )
+        """By clips of the valid partition."""
+        config, window = self.config, self.recipe.window_samples
+        valid = drawn(
+            self._clips, "valid", config.num_clips, window_samples=window, seed=config.seed
         )
         _log.info("scoring on %d labelled clips", len(valid.wanted))
-        return lambda subnet: valid.loss(self._settled(subnet, heard))
+        return lambda subnet: valid.loss(self._settled(subnet))
 
     def cut_out(self, result: SearchResult) -> dict[str, Any]:
         """Cut and save, then make it a run of `compress finetune`, trained further or not."""
-        out, subnet, updates = self.places.out, result.best.subnet, self.config.polish_updates
-        clips = read_clips(self.recipe, self.places.data)
-        heard = drawn(
-            clips, "train", SETTLING_CLIPS, window_samples=self.recipe.window_samples, seed=0
-        )
-        model = self._settled(subnet, heard)
+        out, updates = self.places.out, self.config.polish_updates
+        told = self.made(result.best.subnet, out)
+        return {
+            "fine_tuned": {"updates": updates, **told} if updates else None,
+            "accuracy": told,
+            "measured": measured_keywords(
+                out / RUN / "model",
+                out,
+                window_samples=self.supernet.space.window_samples,
+                threads=self.device.threads if self.device else 1,
+            ),
+        }
+
+    def made(self, subnet: AnySubnet, out: Path) -> dict[str, float]:
+        """Cut a model out and make it a run: what becomes of a winner, whichever model it is.
+
+        Args:
+            subnet: of the supernet's space.
+            out: gets the model as it was cut, and the run.
+
+        Returns:
+            its accuracy on the valid and test partitions, those that there are.
+        """
+        updates = self.config.polish_updates
+        model = self._settled(subnet)
         provenance = {"subnet": record.plain(subnet), **self.made_from}
         save_keywords(out / "model", model, provenance=provenance)
         body: Any = model.body
@@ -76,26 +92,24 @@ class KeywordModels(Subject):
             seed=self.config.seed,
             **{space.body: body.config},
         )
-        trained = finetune(
-            recipe, self.places.data, out / "model", out / RUN, random_init=False, resume=True
-        )
+        finetune(recipe, self.places.data, out / "model", out / RUN, random_init=False, resume=True)
         scores = json.loads((out / RUN / "scores.json").read_text(encoding="utf-8"))
-        told = {part: scores[part]["accuracy"] for part in ("valid", "test") if part in scores}
-        return {
-            "fine_tuned": {"updates": updates, **told} if updates else None,
-            "accuracy": told,
-            "measured": measured_keywords(
-                trained,
-                out,
-                window_samples=space.window_samples,
-                threads=self.device.threads if self.device else 1,
-            ),
-        }
+        return {part: scores[part]["accuracy"] for part in ("valid", "test") if part in scores}
 
-    def _settled(self, subnet: AnySubnet, heard: LabelledWindows) -> KeywordModel:
+    @cached_property
+    def _clips(self) -> Clips:
+        return read_clips(self.recipe, self.places.data)
+
+    @cached_property
+    def _heard(self) -> LabelledWindows:
+        """What norms are settled on."""
+        window = self.recipe.window_samples
+        return drawn(self._clips, "train", SETTLING_CLIPS, window_samples=window, seed=0)
+
+    def _settled(self, subnet: AnySubnet) -> KeywordModel:
         assert isinstance(subnet, KeywordSubnet), "spaces of keyword models hold keyword models"
         model = materialize(self.supernet, subnet)
-        settle_norms(model, heard)
+        settle_norms(model, self._heard)
         return model
 
 

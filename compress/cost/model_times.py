@@ -6,6 +6,7 @@ take is most of it. So models drawn from the space are timed as wholes (`compres
 their times: a constant, layers, parameters, multiply-accumulates, none with a negative weight.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 NUM_MODELS = 24
 """Models that a device times; half of a second to three of export each."""
+
+_LARGE_ERROR = 0.2
+"""Of a fit; a quiet device gives less than half of it."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +51,14 @@ class ModelTimes:
         rows = np.array([_made_of(space, subnet) for subnet in timed.values()])
         # Errors count as shares of a time: a search looks at small models as well as at large ones.
         weights, _ = nnls(rows / times[:, None], np.ones(len(times)))
-        error = np.abs(rows @ weights / times - 1.0).max()
-        return cls(tuple(weights.tolist()), float(error))
+        error = float(np.abs(rows @ weights / times - 1.0).max())
+        if error > _LARGE_ERROR:
+            _log.warning(
+                "the device table's times are fitted to %.0f %% at best: time the models again "
+                "where nothing else runs, or leave room in the limit",
+                100 * error,
+            )
+        return cls(tuple(weights.tolist()), error)
 
     def ns(self, space: KeywordSpace, subnet: KeywordSubnet) -> int:
         """What a model takes for the table's window, in ns."""

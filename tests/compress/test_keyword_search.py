@@ -249,6 +249,14 @@ def test_latency_is_fitted_to_models_that_a_device_has_timed():
     assert true_ns(within.largest()) <= 2_002_000
 
 
+def test_a_table_that_was_measured_in_noise_is_warned_of(caplog):
+    space = KEYWORD_SPACES["kwt-tiny"]
+    times = iter(1_000_000 * (1 + number % 2) for number in range(1000))
+    found = ModelTimes.of(table(space, lambda subnet: next(times)), space)
+    assert found.largest_error > 0.2
+    assert "time the models again" in caplog.text
+
+
 def test_a_table_of_another_space_is_refused():
     kwt, tiny = KEYWORD_SPACES["kwt"], KEYWORD_SPACES["kwt-tiny"]
     with pytest.raises(CompressError, match="measured for space 'kwt-tiny'"):

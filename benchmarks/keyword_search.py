@@ -42,8 +42,8 @@ METHODS = {
     "random": "drawn from all that fit",
     "scaled": "all sizes grown together",
 }
-SUPERNET_UPDATES, TUNE_UPDATES = 500, 80
-NUM_TRIALS, POPULATION, NUM_CLIPS = 48, 12, 400
+SUPERNET_UPDATES, TUNE_UPDATES = 400, 60
+NUM_TRIALS, POPULATION, NUM_CLIPS = 40, 10, 300
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 In every update the largest, the smallest and some between them see the same clips, varied alike
 (the sandwich rule); what the largest answers is the target of the others (in-place distillation).
-No teacher is needed beside. Source: universally slimmable networks, arXiv:1903.05134, sections 3.2
-and 3.3; with the sizes of a once-for-all network, as in BigNAS, arXiv:2003.11142.
+No teacher is needed beside. Source: universally slimmable networks, arXiv:1903.05134, section 3;
+with the sizes of a once-for-all network, as in BigNAS, arXiv:2003.11142.
 """
 
 from dataclasses import fields

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles keywords spotters optimum-check device-wheel c-demo arm64-check soak clean
+.PHONY: demo test lint results teachers compression bundles keywords spotters keyword-search optimum-check device-wheel c-demo arm64-check soak clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -41,6 +41,11 @@ keywords: $(VENV)/.all
 # The spotters that ship, in spotters/, and their pages; about 90 minutes on two cores, resumable.
 spotters: $(VENV)/.all
 	$(BIN)/python benchmarks/spotters.py --data $(or $(DATA),../shared/data)
+
+# Is a search for keyword models worth it? Writes docs/results/keyword-search.md and its picture; about 25 minutes of a core,
+# resumable.
+keyword-search: $(VENV)/.all
+	$(BIN)/python benchmarks/keyword_search.py --data $(or $(DATA),../shared/data/speech_commands)
 
 # What goes through Hugging Face's optimum, in an environment of its own (about 2 GB, minutes): its
 # transformers is older than the one that the other tests want.

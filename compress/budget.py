@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from . import CallError
+from .any_space import AnySpace, AnySubnet
 from .cost import Cost, macs, params, size, total
-from .spaces import Space
+from .cost.model_times import ModelTimes
+from .keyword_spaces import KeywordSpace, KeywordSubnet
 from .subnet import Subnet
 
 COSTS: Mapping[str, Cost] = {"params": params, "macs": macs, "size_bytes": size}
-"""What is known of every subnet without a device, by its name in budgets and results."""
+"""What is known of every encoder without a device, by its name in budgets and results; of a keyword
+model parameters and multiply-accumulates are."""
 
 LATENCY = "latency_ns"
 """The name of what only a table that was measured on a device tells."""
@@ -28,15 +31,16 @@ class Budget:
     """Limits that a subnet must keep, all of them."""
 
     params: int | None = None
-    """Most parameters, prediction heads excluded; None: no limit, as below."""
+    """Most parameters, an encoder's heads excluded and a keyword model's classifier included; None:
+    no limit, as below."""
     macs: int | None = None
     """Most multiply-accumulates for a second of audio."""
     size_bytes: int | None = None
-    """Most bytes of the exported float32 graph."""
+    """Most bytes of an encoder's exported float32 graph."""
     latency_ns: int | None = None
     """Most compute for the device table's window, in ns; goes with `device`."""
-    device: Cost | None = field(default=None, hash=False)
-    """Latency of a subnet on a device, from its table; None: unknown."""
+    device: Cost | ModelTimes | None = field(default=None, hash=False)
+    """Latency of a subnet on a device, from its table, of the space's kind; None: unknown."""
 
     def __post_init__(self) -> None:
         check_limits(self.limits, has_device=self.device is not None)
@@ -54,15 +58,27 @@ class Budget:
 
     @property
     def costs(self) -> dict[str, Cost]:
-        """Every cost that is known, limited or not."""
-        return {**COSTS, **({} if self.device is None else {LATENCY: self.device})}
+        """Every cost of encoders that is known, limited or not."""
+        if self.device is None:
+            return dict(COSTS)
+        assert not isinstance(self.device, ModelTimes), "the table is of the space's kind"
+        return {**COSTS, LATENCY: self.device}
 
     def only(self, name: str) -> "Budget":
         """The same without its other limits."""
         return Budget(**{name: self.limits[name]}, device=self.device)
 
-    def cost_of(self, space: Space, subnet: Subnet) -> dict[str, int]:
+    def cost_of(self, space: AnySpace, subnet: AnySubnet) -> dict[str, int]:
         """What a subnet costs, by every cost that is known."""
+        if isinstance(space, KeywordSpace):
+            from .cost.keyword_bodies import keyword_costs
+
+            assert isinstance(subnet, KeywordSubnet), "the subnet is of the space"
+            costs = keyword_costs(space, subnet)
+            if isinstance(self.device, ModelTimes):
+                costs[LATENCY] = self.device.ns(space, subnet)
+            return costs
+        assert isinstance(subnet, Subnet), "the subnet is of the space"
         return {name: total(cost, space, subnet) for name, cost in self.costs.items()}
 
     def holds(self, costs: Mapping[str, int]) -> bool:

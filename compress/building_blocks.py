@@ -7,16 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from export.blocks import Block
+from export.exportable import Posteriors
 from train.models.layers import TransformerLayer
 from train.models.wav2vec2 import Wav2Vec2Encoder, normalize_waveform
 from train.models.wav2vec2_config import Wav2Vec2Config
+from train.seeding import seeded
+from train.tasks.bodies import BODIES
+from train.tasks.keywords import KeywordModel
 
 from . import CompressError
+from .any_space import AnySpace
 from .cost.latency import space_blocks
-from .spaces import Space
+from .cost.model_times import timed_models
+from .keyword_spaces import KeywordSpace
 
 
-def building_blocks(space: Space, window_samples: int) -> Iterator[tuple[str, Block]]:
+def building_blocks(space: AnySpace, window_samples: int) -> Iterator[tuple[str, Block]]:
     """Every distinct block of a space by key, made when it is asked for; weights are random.
 
     Args:
@@ -27,6 +33,8 @@ def building_blocks(space: Space, window_samples: int) -> Iterator[tuple[str, Bl
         CompressError: a window too short for four frames, with which no length stays open, or a
             space whose subnets stream.
     """
+    if isinstance(space, KeywordSpace):
+        return _keyword_models(space, window_samples)
     if space.supernet.streaming is not None:
         raise CompressError(
             f"subnets of space {space.name!r} stream, and blocks are timed over whole windows; "
@@ -39,6 +47,24 @@ def building_blocks(space: Space, window_samples: int) -> Iterator[tuple[str, Bl
             f"{space.name!r}; at least 4 are needed. Raise --window-ms."
         )
     return ((key, _block(space.supernet, key, window_samples)) for key in space_blocks(space))
+
+
+def _keyword_models(space: KeywordSpace, window_samples: int) -> Iterator[tuple[str, Block]]:
+    """Some whole models: `cost.model_times` says why.
+
+    Raises:
+        CompressError: models of the space judge other windows.
+    """
+    if window_samples != space.window_samples:
+        raise CompressError(
+            f"models of space {space.name!r} judge windows of {space.window_samples} samples, got "
+            f"{window_samples}; leave --window-ms out"
+        )
+    labels = tuple(f"label {number}" for number in range(space.num_labels))
+    for key, subnet in timed_models(space).items():
+        with seeded(0):
+            model = KeywordModel(BODIES[space.body].build(space.config(subnet)), labels)
+        yield key, Block(Posteriors(model), (1, window_samples))
 
 
 class Input(nn.Module):

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -32,6 +32,9 @@ from .verbs import (
     search,
 )
 from .verbs import show as show_verb
+
+if TYPE_CHECKING:
+    from .distill.in_place import KeywordSupernetRecipe
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -173,13 +176,19 @@ def pretrain(
 
 @app.command(
     epilog="Example: compress distill lighthubert-tiny --teacher runs/teacher --data recordings/ "
+    "--out runs/supernet. Keyword models: compress distill keyword-space-tiny --data clips/ "
     "--out runs/supernet"
 )
 def distill(
     recipe: Annotated[str, typer.Argument(help="Recipe's name or .toml file.")],
-    teacher: Annotated[Path, typer.Option(help="Run folder or checkpoint of the teacher.")],
     data: Data,
     out: Out,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder or checkpoint of the teacher, which keyword models do without."
+        ),
+    ] = None,
     seed: Seed = None,
     set_: Set = None,
     init: Annotated[
@@ -191,14 +200,24 @@ def distill(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Distil a teacher into a once-for-all supernet, in two stages."""
+    """Distil a teacher into a once-for-all supernet, or train one of keyword models on labels."""
     from train.distributed import rank
-    from train.recipe import load_recipe
 
-    from .distill.stages import DistillRecipe
+    from .distill.in_place import KeywordSupernetRecipe
+    from .distill.recipes import load_distillation
     from .distill.stages import distill as run
 
-    asked = load_recipe(recipe, DistillRecipe, recipe_folder("compress"), _overrides(set_, seed))
+    asked = load_distillation(recipe, recipe_folder("compress"), _overrides(set_, seed))
+    if isinstance(asked, KeywordSupernetRecipe):
+        if teacher is not None or init is not None:
+            raise typer.BadParameter(
+                "keyword models learn from labels and from the largest of them; leave --teacher "
+                "and --init out"
+            )
+        _keyword_supernet(asked, data, out, resume=resume, dry_run=dry_run, as_json=as_json)
+        return
+    if teacher is None:
+        raise typer.BadParameter(f"recipe {recipe} distils a teacher; name it with --teacher")
     if dry_run:
         from .planning import distillation
 
@@ -388,6 +407,28 @@ app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("show", epilog=show_verb.EXAMPLE)(show_verb.show_subnet)
+
+
+def _keyword_supernet(
+    recipe: "KeywordSupernetRecipe",
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    if dry_run:
+        from .planning import keyword_supernet
+
+        show(keyword_supernet(recipe, data), as_json)
+        return
+    from .distill.keyword_training import train_keyword_supernet
+
+    model = train_keyword_supernet(recipe, data, out, resume=resume)
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["valid"]
+    accuracies = {f"{name}_valid_accuracy": value for name, value in scores.items()}
+    show({"supernet": str(model), **accuracies}, as_json)
 
 
 def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:

@@ -1,8 +1,9 @@
 """Which subnets fit a budget: exact counts and exact sampling, no trial and error.
 
-A transformer layer costs what its own heads and width cost, and the rest depends on the model's
-width and on its feature extractor alone. So the number of ways in which n layers add up to a sum of
-costs follows from that of n - 1 layers: dynamic programming over sums, for each width.
+Keyword models are few enough to be listed (`listed`); encoders are not. A transformer layer of an
+encoder costs what its own heads and width cost, and the rest depends on the model's width and on
+its feature extractor alone. So the number of ways in which n layers add up to a sum of costs
+follows from that of n - 1 layers: dynamic programming over sums, for each width.
 """
 
 from bisect import bisect_right
@@ -10,13 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 
 from . import BudgetError
+from .any_space import AnySpace, AnySubnet
 from .budget import FLAGS, Budget, amount
 from .cost import Cost
+from .keyword_spaces import KeywordSpace
 from .layer_sums import LayerSums
+from .listed import ListedSet, listed_costs
 from .spaces import Space
 from .subnet import Subnet
 
@@ -27,9 +32,9 @@ class Feasibility:
 
     space: str
     limits: dict[str, int]
-    smallest: Subnet
+    smallest: AnySubnet
     smallest_costs: dict[str, int]
-    largest: Subnet
+    largest: AnySubnet
     largest_costs: dict[str, int]
     num_subnets: int
     """Subnets in the space."""
@@ -39,13 +44,13 @@ class Feasibility:
     """Those that keep one limit, whatever the others say; exact."""
 
 
-def feasibility(space: Space, budget: Budget) -> Feasibility:
+def feasibility(space: AnySpace, budget: Budget) -> Feasibility:
     """Report what fits.
 
     Raises:
         BudgetError: nothing does; the message names the limit and the least that is possible.
     """
-    within = FeasibleSet(space, budget)
+    within = feasible_set(space, budget)
     smallest, largest = space.smallest(), space.largest()
     return Feasibility(
         space=space.name,
@@ -60,13 +65,15 @@ def feasibility(space: Space, budget: Budget) -> Feasibility:
     )
 
 
-def within_each(space: Space, budget: Budget) -> dict[str, int]:
+def within_each(space: AnySpace, budget: Budget) -> dict[str, int]:
     """For each limit, the number of subnets that keep it."""
     return {name: count_within(space, budget.only(name)) for name in budget.limits}
 
 
-def count_within(space: Space, budget: Budget) -> int:
+def count_within(space: AnySpace, budget: Budget) -> int:
     """Number of subnets that keep the budget; 0 where none does."""
+    if isinstance(space, KeywordSpace):
+        return sum(budget.holds(costs) for _, costs in listed_costs(space, budget))
     return sum(group.count for group in _groups(space, budget))
 
 
@@ -77,6 +84,46 @@ def sample_within(space: Space, budget: Budget, rng: np.random.Generator) -> Sub
         BudgetError: nothing fits.
     """
     return FeasibleSet(space, budget).sample(rng)
+
+
+class Fitting(Protocol):
+    """The subnets of a space that fit a budget, of either kind; one or more."""
+
+    @property
+    def space(self) -> AnySpace:
+        """Where the subnets are from."""
+
+    @property
+    def budget(self) -> Budget:
+        """What they keep."""
+
+    @property
+    def count(self) -> int:
+        """How many there are; exact."""
+
+    def at(self, rank: int) -> AnySubnet:
+        """The one at `rank`, in [0, count); every one has exactly one rank."""
+
+    def sample(self, rng: np.random.Generator) -> AnySubnet:
+        """Draw one, each with the same probability."""
+
+    def largest(self) -> AnySubnet:
+        """The one with the most parameters; one of them where several have as many."""
+
+
+def feasible_set(space: AnySpace, budget: Budget) -> Fitting:
+    """The subnets of a space that fit.
+
+    Raises:
+        BudgetError: there is none; the message names the limit and the least that is possible.
+        CallError: a limit that keyword models know no cost for.
+    """
+    if not isinstance(space, KeywordSpace):
+        return FeasibleSet(space, budget)
+    within = ListedSet(space, budget)
+    if not within.count:
+        raise BudgetError(_refusal(space, budget))
+    return within
 
 
 class FeasibleSet:
@@ -237,12 +284,12 @@ def _rests(
     return tuple(rows)
 
 
-def _refusal(space: Space, budget: Budget) -> str:
+def _refusal(space: AnySpace, budget: Budget) -> str:
     """Why nothing fits, and the way out."""
     for name, count in within_each(space, budget).items():
         if not count:
             limit = budget.limits[name]
-            least = least_of(space, budget.costs[name])
+            least = _least(space, budget, name)
             words = amount(name, limit)
             return (
                 f"no subnet of space {space.name!r} fits {words}: the least is "
@@ -257,6 +304,12 @@ def _refusal(space: Space, budget: Budget) -> str:
         f"no subnet of space {space.name!r} keeps {flags} together, though each alone can be kept "
         f"({counts}). Raise one of them or choose another space (compress recipes)."
     )
+
+
+def _least(space: AnySpace, budget: Budget, name: str) -> int:
+    if isinstance(space, KeywordSpace):
+        return min(costs[name] for _, costs in listed_costs(space, budget))
+    return least_of(space, budget.costs[name])
 
 
 def least_of(space: Space, cost: Cost) -> int:

@@ -3,6 +3,7 @@
 import json
 import platform
 import tomllib
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from train import RecipeError
 from train.nearest import nearest
 
-from .budget import Budget
+from .any_space import AnySubnet, find_space
 from .cost.params import params
 from .feasible import feasibility
 from .folders import recipe_folder
+from .keyword_spaces import KeywordSubnet
+from .search.config import SearchConfig
 from .spaces import get_space, space_names
-from .subnet import Subnet
 
 if TYPE_CHECKING:
     from runtime.manifest import Streaming
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from train.finetune import KeywordsRecipe
 
     from .calibration import Audio
+    from .distill.in_place import KeywordSupernetRecipe
     from .distill.stages import DistillRecipe
     from .exporting import GraphFlags, Int8Flags
     from .forms import FormFlags
@@ -53,14 +56,21 @@ def reachable(
         from .published import space_of
         from .shipped import SHIPPED
 
-        space_name = space_of(supernet or SHIPPED[0])
-    space, table = get_space(space_name), None
+        space = space_of(supernet or SHIPPED[0])
+    else:
+        space = find_space(space_name)
+    table = None
     if device is not None:
         from .cost.latency import DeviceTable
 
         table = DeviceTable.read(device)
-        table.check(space)
-    found = feasibility(space, Budget(**limits, device=table))
+    asked = SearchConfig(
+        target_params=limits["params"],
+        target_macs=limits["macs"],
+        size_bytes=limits["size_bytes"],
+        latency_ns=limits["latency_ns"],
+    )
+    found = feasibility(space, asked.budget(space, table))
     return {
         "space": found.space,
         "limits": found.limits,
@@ -75,10 +85,10 @@ def reachable(
     }
 
 
-def _sizes(subnet: Subnet) -> dict[str, Any]:
+def _sizes(subnet: AnySubnet) -> dict[str, Any]:
     sizes: dict[str, Any] = json.loads(subnet.to_json())
     del sizes["space"]
-    return {"depth": subnet.depth, **sizes}
+    return sizes if isinstance(subnet, KeywordSubnet) else {"depth": subnet.depth, **sizes}
 
 
 def pretraining(
@@ -150,6 +160,37 @@ def distillation(
         "sampling": recipe.sampling,
         "seconds_of_audio_per_update": recipe.batch.seconds,
         **distillation_cost(recipe, encoder.config, tflops),
+    }
+
+
+def keyword_supernet(recipe: "KeywordSupernetRecipe", data: Path) -> dict[str, Any]:
+    """A keyword supernet's models, its data and its labels."""
+    from train.data.corpus import read_corpus, usable
+    from train.data.selection import labels_of
+
+    from .cost.keyword_bodies import keyword_costs
+    from .keyword_supernet import keyword_space
+
+    cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
+    labels = recipe.labels or labels_of(cuts, min_clips=recipe.min_clips_per_label)
+    space = replace(
+        keyword_space(recipe.space), num_labels=len(labels), window_samples=recipe.window_samples
+    )
+    recipe.keywords(space)  # a window or a form that the body has not is refused
+    least, most = (keyword_costs(space, of) for of in (space.smallest(), space.largest()))
+    return {
+        "space": space.name,
+        "body": space.body,
+        "subnets": space.size(),
+        "smallest_params": least["params"],
+        "largest_params": most["params"],
+        "smallest_macs": least["macs"],
+        "largest_macs": most["macs"],
+        **_corpus(data, recipe.batch.min_seconds),
+        "labels": list(labels),
+        "share_of_labels": recipe.labelled.share,
+        "updates": recipe.updates,
+        "models_of_an_update": 2 + recipe.num_random,
     }
 
 
@@ -323,6 +364,16 @@ def spaces_listed() -> dict[str, Any]:
             "subnets": space.size(),
             "smallest_params": params(space, space.smallest()),
             "largest_params": params(space, space.largest()),
+        }
+    from .cost.keyword_bodies import keyword_costs
+    from .keyword_space_table import KEYWORD_SPACES
+
+    for models in KEYWORD_SPACES.values():
+        least, most = (keyword_costs(models, of) for of in (models.smallest(), models.largest()))
+        rows[models.name] = {
+            "subnets": models.size(),
+            "smallest_params": least["params"],
+            "largest_params": most["params"],
         }
     return rows
 

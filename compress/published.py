@@ -1,20 +1,24 @@
 """Published supernets: where their authors put them, brought here once and kept in the cache."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from train.data.audio import cache_folder
 from train.data.fetch import Checksum, download
 from train.errors import TrainError
-from train.models.checkpoints import load_config
+from train.models.checkpoints import load_config, stated_family
 from train.models.importing import recognize
 from train.nearest import nearest
 
 from . import CompressError
+from .any_space import AnySpace
 from .folders import checkpoint_in
 from .importing import import_supernet, save_imported_supernet
+from .keyword_supernet import FAMILY as KEYWORDS
+from .keyword_supernet import keyword_space
 from .shipped import SHIPPED, shipped
+from .spaces import get_space
 from .supernet import FAMILY
 
 _log = logging.getLogger(__name__)
@@ -86,17 +90,24 @@ def find_supernet(text: str) -> Path:
     return shipped(text) if text in SHIPPED else published(text)
 
 
-def space_of(text: str) -> str:
-    """The space of such a supernet, without downloading it.
+def space_of(text: str) -> AnySpace:
+    """The space of such a supernet, counted as its models are, without downloading it.
 
     Raises:
         CompressError: neither a folder nor a name.
         TrainError: the folder holds no supernet.
     """
     if text in PUBLISHED and not Path(text).is_dir():
-        return PUBLISHED[text].space
+        return get_space(PUBLISHED[text].space)
     folder = checkpoint_in(find_supernet(text))
-    return str(load_config(folder, FAMILY, "space")["space"])
+    if stated_family(folder) == KEYWORDS:
+        config = load_config(folder, KEYWORDS, "space", "labels", "window_samples")
+        return replace(
+            keyword_space(config["space"]),
+            num_labels=len(config["labels"]),
+            window_samples=config["window_samples"],
+        )
+    return get_space(str(load_config(folder, FAMILY, "space")["space"]))
 
 
 def published(name: str, *, progress: bool = True) -> Path:

@@ -10,12 +10,13 @@ from typing import Any
 from train.page import in_words, table, write_page
 
 from . import CompressError
-from .cost.layers import LayerCost, layer_costs
+from .any_space import read_subnet
+from .cost.layers import LayerCost
 from .counts import short_count
 from .pareto import pareto_front, steps
+from .parts import parts_of
 from .plots import STYLE, Mark, Scale, Spot, legend, scatter
 from .search_file import Proposed, SearchFile
-from .spaces import get_space
 from .subnet import Subnet
 
 _STYLE = f"""{STYLE}
@@ -209,12 +210,12 @@ def _about(candidate: Proposed) -> str:
 def _sizes(subnet: Any) -> str:
     """A subnet's choices; whatever else the file holds in its place, as JSON."""
     try:
-        chosen = Subnet.from_json(json.dumps(subnet))
+        chosen = read_subnet(json.dumps(subnet))
     except CompressError:
         return json.dumps(subnet)[:200]
     values = json.loads(chosen.to_json())
     del values["space"]
-    told = [f"depth {chosen.depth}"]
+    told = [f"depth {chosen.depth}"] if isinstance(chosen, Subnet) else []
     for key, value in values.items():
         words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         told.append(f"{key.replace('_', ' ')} {words}")
@@ -231,8 +232,7 @@ def _winner(search: SearchFile) -> Iterator[str]:
         told = in_words({key.replace("_", " "): item for key, item in winner.fine_tuned.items()})
         yield f"<p>Fine-tuned: {escape(told)}.</p>"
     try:
-        chosen = Subnet.from_json(json.dumps(winner.subnet))
-        parts = layer_costs(get_space(chosen.space), chosen)
+        parts = parts_of(read_subnet(json.dumps(winner.subnet)))
     except CompressError as fault:
         yield f'<p class="note">Its layers cannot be told: {escape(str(fault))}</p>'
     else:

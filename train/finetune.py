@@ -37,7 +37,7 @@ from .nearest import nearest
 from .objectives import Objective
 from .running_sound import read_running_sound
 from .seeding import seeded
-from .tasks.augmenting import front_ends
+from .tasks.augmenting import AugmentConfig, front_ends
 from .tasks.bodies import BODIES, ENCODER, Body, CausalBody, is_causal
 from .tasks.keywords import (
     FAMILY,
@@ -167,11 +167,7 @@ def finetune(
         training = _on_running_sound(
             recipe, recipe.running, data, negatives, model, around, random_init=random_init
         )
-    if recipe.augment.stripes.masks and not front_ends(training.model):
-        raise RecipeError(
-            f"augment.stripes hides features, and body {recipe.body!r} hears the waveform itself; "
-            "leave it out, or train a body with a front end"
-        )
+    check_augment(recipe.augment, training.model.body, recipe.body)
     run.start(out, recipe, resume=resume, **made_from)
     if recipe.updates:
         _train(recipe, training.objective, training.source, out, from_checkpoint=model is not None)
@@ -206,11 +202,6 @@ def _on_clips(
     clips = read_clips(recipe, data)
     with seeded(recipe.seed):
         made = _begun(recipe, model, clips.labels, random_init=random_init)
-    if recipe.augment.max_lead_ms and not isinstance(made.body, CausalBody):
-        raise RecipeError(
-            f"augment.max_lead_ms puts sound before a window, which body {recipe.body!r} would "
-            "take for a part of it; leave it at 0, or train a causal body"
-        )
     window_samples = recipe.window_samples
     objective = KeywordObjective(
         made,
@@ -272,6 +263,24 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
         raise RecipeError(
             f"a recipe with body {recipe.body!r} takes no --model but a keyword model's: there is "
             "no pretraining for it"
+        )
+
+
+def check_augment(config: AugmentConfig, body: Any, name: str) -> None:
+    """Refuse variations that a body called `name` cannot hear as such.
+
+    Raises:
+        RecipeError: a lead before the window, or stripes of features, without what they need.
+    """
+    if config.max_lead_ms and not isinstance(body, CausalBody):
+        raise RecipeError(
+            f"augment.max_lead_ms puts sound before a window, which body {name!r} would take for a "
+            "part of it; leave it at 0, or train a causal body"
+        )
+    if config.stripes.masks and not front_ends(body):
+        raise RecipeError(
+            f"augment.stripes hides features, and body {name!r} hears the waveform itself; leave "
+            "it out, or train a body with a front end"
         )
 
 

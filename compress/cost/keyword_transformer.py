@@ -3,20 +3,14 @@
 from train.models.frontend_config import preset
 from train.models.keyword_transformer_config import KeywordTransformerConfig
 
+from .front_end import frame_macs
 from .macs import Macs, layer_macs
 from .memory import FLOAT, layer_bytes
 
 
 def keyword_macs(config: KeywordTransformerConfig) -> Macs:
     """Count one window; the front end is counted as `extractor`, positions cost nothing."""
-    from train.models.frontend import FrontEnd
-
     frontend, frames = preset(config.frontend), config.window_frames
-    tables = FrontEnd(frontend)  # tells how it splits a spectrum, and which bins are computed
-    num_places = tables.window.shape[0]
-    by_frame = num_places * tables.rows.numel() + tables.places.numel() + tables.mel.numel()
-    if frontend.num_cepstra:
-        by_frame += tables.cosines.numel()
     by_layer = layer_macs(
         config.embed_dim,
         config.num_heads,
@@ -27,7 +21,7 @@ def keyword_macs(config: KeywordTransformerConfig) -> Macs:
     if not config.projects:
         by_layer -= (frames + 1) * config.num_heads * config.head_dim * config.embed_dim
     return Macs(
-        extractor=frames * by_frame,
+        extractor=frames * frame_macs(frontend),
         projection=frames * frontend.output_dim * config.embed_dim,
         positions=0,
         layers=config.num_layers * by_layer,

@@ -20,7 +20,10 @@ from runtime.blocks import SCHEMA_VERSION
 from train.models.wav2vec2_config import Wav2Vec2Config
 
 from .. import CompressError
+from ..any_space import AnySpace
+from ..keyword_spaces import KeywordSpace
 from ..spaces import Space
+from .model_times import timed_models
 
 _CHECKED = ConfigDict(extra="forbid")
 _Count = Annotated[int, Field(strict=True, ge=1)]
@@ -102,7 +105,7 @@ class DeviceTable:
                 f"{str(first['input'])[:60]}. It was damaged or edited. {_how_to_make()}"
             ) from fault
 
-    def check(self, space: Space) -> None:
+    def check(self, space: AnySpace) -> None:
         """Make sure that the table is of this space as it is defined now, and whole.
 
         Raises:
@@ -169,8 +172,10 @@ def blocks_of(config: Wav2Vec2Config) -> list[str]:
     ]  # fmt: skip
 
 
-def space_blocks(space: Space) -> list[str]:
-    """Keys of the distinct blocks that the subnets of a space are made of."""
+def space_blocks(space: AnySpace) -> list[str]:
+    """Keys of the distinct blocks that encoders of a space are made of; whole keyword models."""
+    if isinstance(space, KeywordSpace):
+        return list(timed_models(space))
     channels = conv_choices(space)
     keys = ["input"]
     for index, choices in enumerate(channels):
@@ -189,9 +194,13 @@ def conv_choices(space: Space) -> tuple[tuple[int, ...], ...]:
     return space.conv_channels or tuple((conv.channels,) for conv in space.supernet.conv_layers)
 
 
-def definition(space: Space) -> str:
-    """Digest of everything that a space is made of; another one has other blocks."""
-    text = json.dumps(asdict(space), sort_keys=True)
+def definition(space: AnySpace) -> str:
+    """Digest of everything that a space is made of; another one has other blocks.
+
+    How many labels a keyword model has says its supernet, not its space.
+    """
+    made_of = {key: value for key, value in asdict(space).items() if key != "num_labels"}
+    text = json.dumps(made_of, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ..any_space import AnySubnet
 from ..feasible import Feasibility
-from ..subnet import Subnet
 
 Verdict = Literal["scored", "over_budget", "repeated"]
 
@@ -17,7 +17,7 @@ class Candidate:
     """Its place in the search, from 0; rejected ones count."""
     generation: int
     """From 0."""
-    subnet: Subnet
+    subnet: AnySubnet
     costs: dict[str, int]
     """By every cost that is known, limited or not."""
     score: float | None

@@ -3,9 +3,13 @@
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from .. import CallError
+from ..any_space import AnySpace
 from ..budget import Budget
+from ..cost import Cost
 from ..cost.latency import DeviceTable
-from ..spaces import Space
+from ..cost.model_times import ModelTimes
+from ..keyword_spaces import KeywordSpace
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -13,15 +17,16 @@ class SearchConfig:
     """What `compress search` looks for."""
 
     target_params: int | None = None
-    """Most parameters of the subnet, heads excluded; None: no limit, as below."""
+    """Most parameters of the subnet, as `Budget` counts them; None: no limit, as below."""
     target_macs: int | None = None
-    """Most multiply-accumulates for a second of audio."""
+    """Most multiply-accumulates for a second of audio, or of a keyword model's window."""
     size_bytes: int | None = None
-    """Most bytes of the exported float32 graph."""
+    """Most bytes of an encoder's exported float32 graph."""
     latency_ns: int | None = None
     """Most compute for the device table's window, in ns."""
-    scorer: str = "distillation"
-    """How candidates are compared: a file of compress/search/scorers."""
+    scorer: str | None = None
+    """How encoders are compared: a file of compress/search/scorers; None: `distillation`. Keyword
+    models are compared by their loss with labels."""
     front: bool = False
     """Search the front of scores and use of the budget, not the best score alone."""
     num_trials: int = 64
@@ -31,7 +36,7 @@ class SearchConfig:
     num_clips: int = 128
     """Held-out clips that a subnet is scored on."""
     polish_updates: int = 0
-    """Updates for which the winner alone is distilled further; 0: it stays as it was cut."""
+    """Updates for which the winner alone is trained further; 0: it stays as it was cut."""
     seed: int = 0
     """Of the sampler, the clips and their masks, and of the polish."""
 
@@ -44,7 +49,7 @@ class SearchConfig:
         if self.polish_updates < 0:
             raise ValueError(f"polish_updates must be 0 or more, got {self.polish_updates}")
 
-    def budget(self, space: Space, device: DeviceTable | None) -> Budget:
+    def budget(self, space: AnySpace, device: DeviceTable | None) -> Budget:
         """The limits, on this space and device.
 
         Raises:
@@ -52,10 +57,29 @@ class SearchConfig:
         """
         if device is not None:
             device.check(space)
+        if device is not None and isinstance(space, KeywordSpace):
+            times: Cost | ModelTimes | None = ModelTimes.of(device, space)
+        else:
+            times = device
         return Budget(
             params=self.target_params,
             macs=self.target_macs,
             size_bytes=self.size_bytes,
             latency_ns=self.latency_ns,
-            device=device,
+            device=times,
         )
+
+    def scorer_for(self, space: AnySpace) -> str:
+        """How candidates of this space are compared.
+
+        Raises:
+            CallError: a scorer of encoders was asked for, and they are keyword models.
+        """
+        if not isinstance(space, KeywordSpace):
+            return self.scorer or "distillation"
+        if self.scorer is not None:
+            raise CallError(
+                f"--scorer {self.scorer} compares encoders, and {space.name!r} is a space of "
+                "keyword models, which are compared by their loss with labels; leave it out"
+            )
+        return "labels"

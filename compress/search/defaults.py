@@ -12,10 +12,11 @@ from ..budget import LATENCY, amount
 from ..cost.latency import DeviceTable
 from ..counts import parse_count, short_count
 from ..feasible import Feasibility, feasibility
+from ..keyword_spaces import KeywordSubnet
 from ..published import PUBLISHED, find_supernet, space_of
 from ..shipped import SHIPPED
-from ..spaces import get_space
 from .config import SearchConfig
+from .keyword_models import RUN
 from .winner import Places, Winner
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def settle(
             such supernet, or no speech to score it on.
     """
     named = supernet or SHIPPED[0]
-    space = get_space(space_of(named))
+    space = space_of(named)
     table = None if device is None else DeviceTable.read(device)
     found = feasibility(space, config.budget(space, table))
     places = Places(
@@ -68,12 +69,13 @@ def settle(
         whence = (
             ", which ships with the package" if named in SHIPPED else ", as its authors gave it"
         )
+    num_scored = min(config.num_trials, found.num_within)
     limits = ", ".join(amount(name, limit) for name, limit in found.limits.items())
     for line in (
         f"supernet  {named}{whence}",
         f"data      {places.data}" + ("" if data else ", made by espeak-ng; --data takes your own"),
         f"budget    {limits}: {found.num_within:,} of {found.num_subnets:,} subnets fit",
-        f"scorer    {config.scorer}, for {min(config.num_trials, found.num_within):,} of them",
+        f"scorer    {config.scorer_for(space)}, for {num_scored:,} of them",
         f"out       {places.out}",
     ):
         _log.info("%s", line)
@@ -87,6 +89,11 @@ def tell_next(winner: Winner, places: Places, supernet: str | None) -> None:
         _log.info("every subnet keeps this budget, so it ruled none out: %s", _tighter(found))
     _log.info("next:")
     _log.info("  compress report %s", places.out)
+    if isinstance(winner.result.best.subnet, KeywordSubnet):
+        run = places.out / RUN
+        _log.info("  compress export %s --out keywords.bundle", run)
+        _log.info("  compress finetune … --model %s --set updates=…: trained further", run)
+        return
     _log.info(
         "  compress finetune keywords-tiny --model %s --data recordings/ --out runs/keywords",
         places.out,

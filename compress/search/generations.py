@@ -13,9 +13,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from ..feasible import FeasibleSet, uniform_below
-from ..spaces import Space
-from ..subnet import Subnet
+from ..any_space import AnySpace, AnySubnet
+from ..feasible import Fitting, uniform_below
 from .breeding import Breeder
 from .candidates import Candidate, Verdict
 from .genes import Gene, gene_choices, genes_of, subnet_from
@@ -27,7 +26,7 @@ _DIRECTIONS = ("minimize", "minimize")
 """Score, and how much of the tightest limit is used."""
 
 
-def distributions_of(space: Space) -> dict[str, Any]:
+def distributions_of(space: AnySpace) -> dict[str, Any]:
     """Every gene's alleles, in Optuna's words."""
     return {
         name: optuna.distributions.CategoricalDistribution(alleles)
@@ -43,16 +42,14 @@ class Generations:
     on what cannot win (docs/decisions/0009).
     """
 
-    def __init__(
-        self, within: FeasibleSet, population: int, seed: int, *, front: bool = False
-    ) -> None:
+    def __init__(self, within: Fitting, population: int, seed: int, *, front: bool = False) -> None:
         self._within, self._population, self._seed = within, population, seed
         self._front = front
         self._study = optuna.create_study(directions=list(_DIRECTIONS))
         self._distributions = distributions_of(within.space)
         self._asked: dict[int, optuna.Trial] = {}
         """Trials that wait for a score, by candidate."""
-        self._proposed: set[Subnet] = set()
+        self._proposed: set[AnySubnet] = set()
         self._generation = 0
         self.candidates: list[Candidate] = []
         """In order; the last generation's have no score until it is told."""
@@ -106,7 +103,7 @@ class Generations:
         """What a candidate that waits for its score was made of."""
         return dict(self._asked[candidate.number].params)
 
-    def _judged(self, number: int, subnet: Subnet) -> Candidate:
+    def _judged(self, number: int, subnet: AnySubnet) -> Candidate:
         costs = self._within.budget.cost_of(self._within.space, subnet)
         verdict: Verdict = "scored"
         if not self._within.budget.holds(costs):
@@ -132,7 +129,7 @@ class Generations:
             return genes_of(space, self._newcomer(rng), rng)
         return None
 
-    def _newcomer(self, rng: np.random.Generator) -> Subnet:
+    def _newcomer(self, rng: np.random.Generator) -> AnySubnet:
         """Draw a subnet that fits and is new; there is one while a generation lacks members."""
         for _ in range(MOST_REJECTED):
             subnet = self._within.sample(rng)

@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from export.encoder import export_encoder
+from export.encoder import export_encoder, export_posteriors
 from runtime.bench import time_graph
 from runtime.doctor import machine
 from train.models.wav2vec2 import Wav2Vec2Encoder
+from train.tasks.keywords import load_keywords
 
 from ..cost.macs import SAMPLE_RATE
 
 GRAPH = "encoder.onnx"
+KEYWORDS_GRAPH = "keywords.onnx"
 
 
 def measured(
@@ -35,11 +38,31 @@ def measured(
     """
     path = folder / GRAPH
     difference = export_encoder(encoder, path, window_samples=window_samples)
+    return _of_graph(encoder, path, difference, window_samples=window_samples, threads=threads)
+
+
+def measured_keywords(
+    model: Path, folder: Path, *, window_samples: int, threads: int = 1
+) -> dict[str, Any]:
+    """The same of a keyword model's checkpoint, whose graph is `keywords.onnx`.
+
+    Raises:
+        TrainError: there is no such checkpoint.
+        ExportError: the graph differs from the model.
+    """
+    keywords, path = load_keywords(model), folder / KEYWORDS_GRAPH
+    difference = export_posteriors(keywords, path, window_samples=window_samples)
+    return _of_graph(keywords, path, difference, window_samples=window_samples, threads=threads)
+
+
+def _of_graph(
+    model: nn.Module, path: Path, difference: float, *, window_samples: int, threads: int
+) -> dict[str, Any]:
     graph = path.read_bytes()
     noise = np.random.default_rng(0).normal(0, 0.1, (1, window_samples)).astype(np.float32)
     timing = time_graph(graph, {"pcm": noise}, threads=threads)
     return {
-        "params": sum(weight.numel() for weight in encoder.parameters()),
+        "params": sum(weight.numel() for weight in model.parameters()),
         "size_bytes": len(graph),
         "latency_ns": timing.median_ns,
         "latency_p90_ns": timing.p90_ns,

@@ -78,12 +78,12 @@ def polish(
         normalize_targets=targets.normalize_targets,
         frames=targets.frames,
     )
-    learner = Learner(objective, _briefly(recipe.optimizer, updates), updates=updates, seed=seed)
+    learner = Learner(objective, briefly(recipe.optimizer, updates), updates=updates, seed=seed)
     source = open_source(data, min_seconds=recipe.batch.min_seconds)
     run.fit(learner, source, recipe.batch, recipe.log, folder, devices=DeviceConfig())
 
 
-def _briefly(optimizer: OptimizerConfig, updates: int) -> OptimizerConfig:
+def briefly(optimizer: OptimizerConfig, updates: int) -> OptimizerConfig:
     """The same rates on a schedule of so many updates."""
     return replace(
         optimizer,

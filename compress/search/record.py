@@ -8,8 +8,8 @@ from typing import Any
 
 from runtime.atomic import replacing_file
 
+from ..any_space import AnySubnet
 from ..search_file import SCHEMA, SEARCH
-from ..subnet import Subnet
 from .candidates import Candidate, SearchResult
 
 
@@ -46,7 +46,7 @@ def record(result: SearchResult, *, winner: Mapping[str, Any], **asked: Any) -> 
     }
 
 
-def plain(subnet: Subnet) -> dict[str, Any]:
+def plain(subnet: AnySubnet) -> dict[str, Any]:
     """A subnet as JSON values."""
     written: dict[str, Any] = json.loads(subnet.to_json())
     return written

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..any_space import AnySpace, AnySubnet
 from ..budget import Budget
-from ..feasible import Feasibility, FeasibleSet, feasibility
-from ..spaces import Space
-from ..subnet import Subnet
+from ..feasible import Feasibility, feasibility, feasible_set
+from ..keyword_spaces import KeywordSpace
 from . import SearchError
 from .candidates import Candidate, SearchResult
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    space: Space,
+    space: AnySpace,
     *,
     budget: Budget,
     num_trials: int,
     population: int,
     seed: int,
     storage: Path | str,
-    score: Callable[[Subnet], float],
+    score: Callable[[AnySubnet], float],
     front: bool = False,
     resume: bool = False,
     on_trial: Callable[[Candidate], None] | None = None,
@@ -85,7 +85,7 @@ def run_search(
         str(storage), asked=asked, distributions=distributions_of(space), resume=resume
     )
     with _quiet(), opened as store, beside or nullcontext():
-        generations = Generations(FeasibleSet(space, budget), population, seed, front=front)
+        generations = Generations(feasible_set(space, budget), population, seed, front=front)
         while generations.num_scored < min(num_trials, report.num_within):
             generation = generations.propose(num_trials - generations.num_scored)
             work = _Work(generations, store, budget, score, on_trial)
@@ -101,7 +101,7 @@ class _Work:
         generations: "Generations",
         store: "Store",
         budget: Budget,
-        score: Callable[[Subnet], float],
+        score: Callable[[AnySubnet], float],
         on_trial: Callable[[Candidate], None] | None,
     ) -> None:
         self._generations, self._store, self._budget = generations, store, budget
@@ -160,8 +160,12 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _choices(space: Space) -> dict[str, Any]:
+def _choices(space: AnySpace) -> dict[str, Any]:
     """The space as JSON values: a study must not go on after its definition changed."""
+    if isinstance(space, KeywordSpace):
+        return {"space": space.name} | {
+            choice.name: list(choice.values) for choice in space.choices
+        }
     return {
         "space": space.name,
         "embed_dim": list(space.embed_dim),
@@ -178,7 +182,7 @@ def _result(report: Feasibility, candidates: list[Candidate]) -> SearchResult:
     return SearchResult(feasibility=report, best=candidates[best], candidates=tuple(candidates))
 
 
-def _finite(value: float, subnet: Subnet) -> float:
+def _finite(value: float, subnet: AnySubnet) -> float:
     if not math.isfinite(value):
         raise SearchError(
             f"the score of a subnet must be finite, got {value} for {subnet.to_json()}; "

@@ -20,16 +20,16 @@ def blocks(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Write a space's building blocks, without weights, for a device to time.
+    """Write a space's building blocks, or some of its keyword models, for a device to time.
 
     Take the zip to the device and run there: python -m runtime bench --blocks blocks.zip --out
     table.json. It needs numpy and onnxruntime alone.
     """
+    from ..any_space import find_space
     from ..cost.latency import definition, space_blocks
     from ..cost.macs import SAMPLE_RATE
-    from ..spaces import get_space
 
-    asked = get_space(space)
+    asked = find_space(space)
     window_samples = window_ms * SAMPLE_RATE // 1000
     rows = {"space": space, "blocks": len(space_blocks(asked)), "window_ms": window_ms}
     if dry_run:

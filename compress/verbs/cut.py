@@ -36,14 +36,20 @@ def cut(
     as_json: Json = False,
 ) -> None:
     """Cut a subnet out of a supernet, to fine-tune, convert or export it like any encoder."""
+    from .. import CompressError
     from ..cost.macs import macs
     from ..cost.params import params
     from ..cutting import check_cut, cut_out
+    from ..keyword_spaces import KeywordSpace
     from ..named_subnets import find_subnet
     from ..published import find_supernet, space_of
-    from ..spaces import get_space
 
-    space = get_space(space_of(supernet))
+    space = space_of(supernet)
+    if isinstance(space, KeywordSpace):
+        raise CompressError(
+            f"{supernet} holds keyword models, whose norms want clips to settle on; let a search "
+            "cut one out: compress search, with a budget that it fits"
+        )
     chosen = find_subnet(subnet, space)
     rows: dict[str, Any] = {"subnet": json.loads(chosen.to_json())}
     if dry_run:

@@ -71,8 +71,12 @@ def search(
         typer.Option(help="What the supernet was distilled from; its run knows it otherwise."),
     ] = None,
     scorer: Annotated[
-        str, typer.Option(help="distillation (held-out loss), or probe (labels, frozen).")
-    ] = "distillation",
+        str | None,
+        typer.Option(
+            help="Of encoders: distillation (held-out loss), which is taken without it, or probe "
+            "(labels, frozen). Keyword models are compared by their loss with labels."
+        ),
+    ] = None,
     front: Annotated[
         bool,
         typer.Option("--front", help="Look for the front of trade-offs, not one winner alone."),
@@ -83,7 +87,7 @@ def search(
         int, typer.Option(min=1, help="Held-out clips a subnet is scored on.")
     ] = 128,
     polish_updates: Annotated[
-        int, typer.Option(min=0, help="Updates of distilling the winner alone; 0: as it was cut.")
+        int, typer.Option(min=0, help="Updates of training the winner alone; 0: as it was cut.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of sampler, clips and masks.")] = 0,
     workers: Annotated[

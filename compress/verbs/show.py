@@ -9,7 +9,7 @@ from ..flags import Json
 from ..printing import show
 
 if TYPE_CHECKING:
-    from ..subnet import Subnet
+    from ..any_space import AnySubnet
 
 EXAMPLE = "Example: compress show runs/search"
 
@@ -26,11 +26,11 @@ def show_subnet(
     as_json: Json = False,
 ) -> None:
     """Tell a subnet's depth, parameters, MACs and float32 size, and what each layer takes."""
-    from ..cost.layers import layer_costs
-    from ..spaces import get_space
+    from ..keyword_spaces import KeywordSubnet
+    from ..parts import parts_of
 
     chosen = _read(subnet)
-    parts = layer_costs(get_space(chosen.space), chosen)
+    parts = parts_of(chosen)
     params, macs = (sum(getattr(part, cost) for part in parts) for cost in ("params", "macs"))
     rows = [
         {
@@ -43,10 +43,14 @@ def show_subnet(
         }
         for part in parts
     ]
+    sizes: dict[str, Any] = (
+        dict(chosen.sizes)
+        if isinstance(chosen, KeywordSubnet)
+        else {"depth": chosen.depth, "embed_dim": chosen.embed_dim}
+    )
     values: dict[str, Any] = {
         "space": chosen.space,
-        "depth": chosen.depth,
-        "embed_dim": chosen.embed_dim,
+        **sizes,
         "params": params,
         "macs_per_second_of_audio": macs,
         "float32_bytes": _FLOAT32_BYTES * params,
@@ -55,17 +59,17 @@ def show_subnet(
     show(values, as_json)
 
 
-def _read(words: str) -> "Subnet":
+def _read(words: str) -> "AnySubnet":
     """A subnet from a run folder, a file, or JSON as it is typed.
 
     Raises:
         CompressError: none of these, or the JSON is no subnet.
     """
     from .. import CompressError
-    from ..subnet import Subnet
+    from ..any_space import read_subnet
 
     if words.lstrip().startswith("{"):
-        return Subnet.from_json(words)
+        return read_subnet(words)
     path = Path(words)
     if path.is_dir():
         path = path / "winner.json"
@@ -79,4 +83,4 @@ def _read(words: str) -> "Subnet":
             f"{words} is neither a search's run folder, nor a JSON file, nor JSON such as "
             '\'{"space": "otolite-tiny", "embed_dim": 64, …}\''
         )
-    return Subnet.from_json(path.read_text(encoding="utf-8", errors="replace"))
+    return read_subnet(path.read_text(encoding="utf-8", errors="replace"))

@@ -58,7 +58,7 @@ def test_the_table_names_files_of_the_authors_by_addresses_that_cannot_change():
         assert known.space in space_names()
         if known.checksum:
             assert len(known.checksum.hexadecimal) == 64
-    assert space_of("lighthubert-stage1") == "lighthubert-base"
+    assert space_of("lighthubert-stage1").name == "lighthubert-base"
 
 
 def test_a_supernet_is_downloaded_once_and_says_where_it_came_from(offer, tmp_path):

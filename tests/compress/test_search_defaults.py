@@ -135,7 +135,7 @@ def test_polish_without_a_run_is_refused_before_anything_is_scored(package, corp
     def scored(*_args, **_kwargs):
         raise AssertionError("scored")
 
-    monkeypatch.setattr("compress.search.winner.build_scorer", scored)
+    monkeypatch.setattr("compress.search.encoders.build_scorer", scored)
     config = SearchConfig(target_params=500_000, polish_updates=4)
     with pytest.raises(CompressError, match=r"run of compress distill .* --polish-updates 0"):
         search(config, Places(supernet=package, data=corpus, out=Path("out")), resume=False)

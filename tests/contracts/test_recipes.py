@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from compress.distill.recipes import SCHEMES
 from compress.distill.stages import DistillRecipe
 from compress.folders import recipe_folder
 from compress.prune.recipe import PruneRecipe
@@ -17,7 +18,7 @@ from train.recipe import load_recipe
 KINDS = {
     ("train", "objective"): lambda name: get_objective(name).Recipe,
     ("train", "task"): lambda _: KeywordsRecipe,
-    ("compress", "scheme"): lambda _: DistillRecipe,
+    ("compress", "scheme"): SCHEMES.__getitem__,
     ("compress", "method"): lambda _: PruneRecipe,
 }
 """Package and the key that says what kind of recipe it is, to its dataclass by the key's value."""

@@ -12,7 +12,7 @@ import numpy as np
 from ...budget import Budget
 from ...cost.params import params
 from ...feasible import FeasibleSet
-from ...search.genes import gene_choices, genes_of, subnet_from
+from ...search.genes import encoder_from, gene_choices, genes_of
 from ...spaces import Space
 from ...subnet import Subnet
 
@@ -44,11 +44,11 @@ def _grown(within: FeasibleSet, rng: np.random.Generator) -> Subnet:
         alleles = choices[name]
         above = alleles.index(genes[name]) + 1
         raised = genes | {name: alleles[min(above, len(alleles) - 1)]}
-        if above < len(alleles) and within.holds(subnet_from(within.space, raised)):
+        if above < len(alleles) and within.holds(encoder_from(within.space, raised)):
             genes = raised
         else:
             growing.remove(name)  # for good: the others only grow
-    return subnet_from(within.space, genes)
+    return encoder_from(within.space, genes)
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,9 @@ import numpy as np
 
 from .manifest import Decision, Streaming, check_threshold
 
+_ROUNDING = 1e-9
+"""More than a mean of posteriors in float64 may lie above the largest of them."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -74,7 +77,9 @@ class KeywordDetector:
         self._thresholds = np.array(
             [threshold or decision.threshold_of(labels[index]) for index in self._keywords]
         )
-        self._recent = np.zeros((decision.smoothing_windows, len(self._keywords)))
+        self._lowest = float(self._thresholds.min()) - _ROUNDING
+        self._of_keywords = self._keywords.tolist()
+        self._recent = [[0.0] * len(labels)] * decision.smoothing_windows
         self.reset()
 
     def reset(self) -> None:
@@ -100,6 +105,7 @@ class KeywordDetector:
     def _begin(self, undecided_windows: int) -> None:
         self._undecided_windows = undecided_windows
         self._num_windows = 0
+        self._low_windows = 0  # in a row, in which no keyword's posterior reaches a threshold
         self._candidate = -1
         self._agreeing_windows = 0
 
@@ -110,18 +116,26 @@ class KeywordDetector:
             posteriors: (num_labels,) of the window, in the labels' order.
             end_samples: samples of the stream up to the window's end.
         """
+        # Few numbers, seldom high: lists cost a fraction of arrays, whose code is in no near cache
+        # after the engine has run.
+        row = posteriors.tolist()
         recent = self._recent  # a ring: the oldest row is written over
-        recent[self._num_windows % len(recent)] = posteriors[self._keywords]
+        recent[self._num_windows % len(recent)] = row
         self._num_windows += 1
+        highest = max([row[place] for place in self._of_keywords])
+        self._low_windows = self._low_windows + 1 if highest < self._lowest else 0
         if self._undecided_windows:
             self._undecided_windows -= 1
             return None
         so_far = min(self._num_windows, len(recent))
-        smoothed = np.add.reduce(recent[:so_far], axis=0) / so_far  # (num_keywords,)
+        if self._low_windows >= so_far:  # so is their mean, which need not be made
+            self._rest()
+            return None
+        known = np.array(recent[:so_far])[:, self._keywords]
+        smoothed = np.add.reduce(known, axis=0) / so_far  # (num_keywords,)
         reached = smoothed >= self._thresholds
         if not reached.any():
-            self._held.clear()
-            self._candidate, self._agreeing_windows = -1, 0
+            self._rest()
             return None
         self._held = {index for index in self._held if reached[index]}
         top = self._strongest(smoothed, reached)
@@ -137,6 +151,10 @@ class KeywordDetector:
         self._last = top
         self._ready_at_samples = end_samples + self._decision.refractory_samples
         return self._event(top, end_samples, float(smoothed[top]))
+
+    def _rest(self) -> None:
+        self._held.clear()
+        self._candidate, self._agreeing_windows = -1, 0
 
     def _strongest(self, smoothed: np.ndarray, reached: np.ndarray) -> int:
         """The largest of those that reached, or the longest of them that it lies within."""

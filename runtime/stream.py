@@ -199,6 +199,9 @@ class Stream:
 
     def _evaluate(self) -> list[Event]:
         """The events of the hops that were kept, and of this one."""
+        if not self._unanswered:
+            event = self._detector.update(self._memory.answer(self._hop), self._received_samples)
+            return [] if event is None else [event]
         hops = [*self._unanswered, self._hop]
         first_end = self._received_samples - (len(hops) - 1) * len(self._hop)
         ends = range(first_end, self._received_samples + 1, len(self._hop))

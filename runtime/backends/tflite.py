@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,6 +104,44 @@ class Engine:
                 f"the model failed on inputs {shapes}: {one_line(error, 300)}"
             ) from error
 
+    def bind(
+        self, feeds: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray]
+    ) -> Callable[[], None]:
+        """A run from and into the caller's memory, which is looked at once and not at every call.
+
+        Args:
+            feeds: float32 arrays of all inputs, read at every call.
+            into: float32 arrays of outputs, written at every call.
+
+        Returns:
+            the run; it raises BundleFault as `run` does.
+
+        Raises:
+            BundleFault: other names, shapes or types than the graph's.
+        """
+        if not (_fit(self.inputs, feeds) and _fit(self.outputs, into)):
+            shapes = {name: array.shape for name, array in {**feeds, **into}.items()}
+            raise BundleFault(f"the model takes and gives other arrays than {shapes}")
+        if self._numbers is None:
+            return lambda: _copy(self.run(feeds), into)
+        taken, given = self._numbers
+        sources = [(taken[name], array) for name, array in feeds.items()]
+        targets = [(given[name], array) for name, array in into.items()]
+        interpreter, one_at_a_time = self._interpreter, self._one_at_a_time
+
+        def run() -> None:
+            try:
+                with one_at_a_time:
+                    for number, array in sources:
+                        interpreter.set_tensor(number, array)
+                    interpreter.invoke()
+                    for number, array in targets:
+                        array[...] = interpreter.get_tensor(number)
+            except Exception as error:  # as above
+                raise BundleFault(f"the model failed: {one_line(error, 300)}") from error
+
+        return run
+
     @classmethod
     def _interpreter_class(cls) -> Any:
         try:
@@ -154,6 +192,11 @@ def _fit(face: tuple[Tensor, ...], feeds: Mapping[str, np.ndarray]) -> bool:
         and feeds[tensor.name].dtype == tensor.dtype
         for tensor in face
     )
+
+
+def _copy(values: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray]) -> None:
+    for name, array in into.items():
+        array[...] = values[name]
 
 
 def _tensors(details: Mapping[str, Mapping[str, Any]]) -> tuple[Tensor, ...]:

@@ -1,6 +1,7 @@
 """The TFLite engines: what they refuse, before anything could end the process."""
 
 import contextlib
+import copy
 import sys
 from types import SimpleNamespace
 
@@ -88,6 +89,33 @@ def test_the_engine_computes_and_its_answers_stay_the_callers():
 def test_inputs_that_do_not_fit_are_refused_in_words(feeds):
     with pytest.raises(BundleFault, match=r"it takes float32 \{'pcm': \(1, 3\)\}"):
         Engine(FILE).run(feeds)
+
+
+def two_signatures():
+    """The same graph under two names, which the engine calls by name and not by numbers."""
+    model = flatbuffer_utils.read_model_from_bytearray(FILE)
+    again = copy.deepcopy(model.signatureDefs[0])
+    again.signatureKey = b"again"
+    model.signatureDefs.append(again)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+@pytest.mark.parametrize("file", [FILE, two_signatures()], ids=["numbers", "names"])
+def test_a_bound_run_reads_and_writes_the_callers_memory(file):
+    engine = Engine(file)
+    pcm, posteriors = (np.zeros((1, 3), dtype=np.float32) for _ in range(2))
+    run = engine.bind({"pcm": pcm}, {"posteriors": posteriors})
+    for value in (0.0, 1.0):
+        pcm[:] = value
+        run()
+        assert posteriors.tolist() == [[value + 1.0, value + 2.0, value + 3.0]]
+
+
+@pytest.mark.parametrize("size", [(4, 3), (3, 4)], ids=["in", "out"])
+def test_a_bound_run_of_other_shapes_is_refused_in_words(size):
+    pcm, posteriors = (np.zeros((1, one), dtype=np.float32) for one in size)
+    with pytest.raises(BundleFault, match=r"other arrays than .*\(1, 4\)"):
+        Engine(FILE).bind({"pcm": pcm}, {"posteriors": posteriors})
 
 
 def test_nan_weights_come_out_as_nan_for_the_stream_to_refuse():

@@ -85,7 +85,7 @@ SPOTTERS = (
             "speech_commands",
             "wake_words_mycroft",
         ),
-        synthetic_clips=500,
+        synthetic_clips=0,
         rate_per_hour=0.5,
         licence="Apache-2.0 (keywords); CC BY 4.0 and public domain (other speech, noises)",
         sources="wake_words_picovoice, speechocean762, librispeech_excerpt, ljspeech_excerpt, "
@@ -232,7 +232,12 @@ def spot(folder: Path, setting: Setting, spotter: Spotter, seed: int) -> Row:
         flags=DecisionFlags(smoothing_windows=SMOOTHING, refractory_ms=1_000),
         form=FormFlags(),
         licence=f"{spotter.licence}: {spotter.sources}",
-        int8=Int8Flags(precision=Precision.INT8_STATIC, calibration=data, keep_float=("auto",)),
+        int8=Int8Flags(
+            precision=Precision.INT8_STATIC,
+            calibration=data,
+            keep_float=("auto",),
+            max_accuracy_drop=0.02,
+        ),
         graphs=GraphFlags(formats=("onnx", "tflite")),
     )
     held = corpora(setting, spotter, "held")

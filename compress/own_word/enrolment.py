@@ -20,7 +20,7 @@ from .. import CallError, CompressError
 from ..exporting import finished
 from ..telling import step
 from .asking import Ask, check_audio, claim
-from .discriminant import draw_line, hear_takes, told_when_left_out
+from .discriminant import draw_line, hear_takes, logits_when_left_out
 from .finishing import finish
 from .phrase import plain_text
 from .shares import divide, divided, hours_of
@@ -64,8 +64,14 @@ def enrol_spotter(ask: Ask, out: Path, *, resume: bool) -> dict[str, Any]:
         audio=audio,
         speech=None,
     )
+    return {**report, "takes": len(takes), "told_when_left_out": _told(run, report["threshold"])}
+
+
+def _told(run: Path, threshold: float) -> float:
+    """Share of scenes with a take that a line of the other takes tells, at the threshold."""
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    return {**report, "takes": scores["takes"]}
+    posteriors = 1.0 / (1.0 + np.exp(-np.array(scores["logits_when_left_out"])))
+    return float(np.mean(posteriors >= threshold))
 
 
 def plan_enrolment(ask: Ask) -> dict[str, Any]:
@@ -135,7 +141,7 @@ def enrol(
 ) -> None:
     """Write a run folder, as of a fine-tuning, whose model tells the takes from other speech.
 
-    Its scores.json holds how often a take was told by the others alone.
+    Its scores.json holds the best logits of scenes with a take by a line of the other takes.
 
     Args:
         text: the keyword.
@@ -159,7 +165,7 @@ def enrol(
         )
     speech = Speech(read_speech([negatives], [text], min_seconds=recipe.batch.min_seconds))
     frames = hear_takes(trained.body, takes, speech, around, seed=seed)
-    left_out = [told_when_left_out(frames, number) for number in range(len(takes))]
+    left_out = [logits_when_left_out(frames, number) for number in range(len(takes))]
     line = draw_line(frames)
     enrolled = KeywordModel(trained.body, (UNKNOWN, text))
     weight = torch.from_numpy(np.stack([np.zeros_like(line.weight), line.weight]))
@@ -169,8 +175,8 @@ def enrol(
     save_keywords(out / "model", enrolled)
     origin = {"enrolled_in": digest(model / "model"), "of_run": record.get("from", {})}
     config = record | {"recipe": record["recipe"] | {"labels": [text]}, "from": origin}
-    told = {"takes": len(takes), "told_when_left_out": float(np.mean(left_out))}
-    scores = {"labels": [UNKNOWN, text], "takes": told}
+    logits = np.concatenate(left_out).tolist()
+    scores = {"labels": [UNKNOWN, text], "logits_when_left_out": logits}
     for name, values in (("config.json", config), ("scores.json", scores)):
         with replacing_file(out / name) as temporary:
             temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles keywords optimum-check device-wheel c-demo arm64-check soak clean
+.PHONY: demo test lint results teachers compression bundles keywords optimum-check device-wheel c-demo arm64-check soak spotter clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -54,6 +54,11 @@ optimum-check:
 # What bundles cost, every family in every precision. Writes docs/results/export.md; about two hours, resumable.
 bundles: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/bundles.py --data $(or $(DATA),../shared/data/speech_commands)
+
+# What listening costs beside pip-installable wake-word engines. Writes docs/results/spotter.md; about ten minutes, resumable.
+# BUNDLE=... takes a folder with both formats.
+spotter: $(VENV)/.benchmarks
+	$(BIN)/python benchmarks/spotter.py --data $(or $(DATA),../shared/data) $(if $(filter command environment,$(origin BUNDLE)),--bundle $(BUNDLE))
 
 # An hour of sound through a stream, in seconds: fails where memory grows. BUNDLE=... takes that one.
 soak: $(VENV)/.all

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles keywords spotters keyword-search optimum-check device-wheel c-demo arm64-check soak clean
+.PHONY: demo test lint results teachers compression bundles keywords shipped-spotters keyword-search optimum-check device-wheel c-demo arm64-check soak spotter clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -39,8 +39,8 @@ keywords: $(VENV)/.all
 	$(BIN)/python benchmarks/keywords.py --data $(or $(DATA),../shared/data/speech_commands)
 
 # The spotters that ship, in spotters/, and their pages; about 90 minutes on two cores, resumable.
-spotters: $(VENV)/.all
-	$(BIN)/python benchmarks/spotters.py --data $(or $(DATA),../shared/data)
+shipped-spotters: $(VENV)/.all
+	$(BIN)/python benchmarks/shipped_spotters.py --data $(or $(DATA),../shared/data)
 
 # Is a search for keyword models worth it? Writes docs/results/keyword-search.md and its picture; about 25 minutes of a core,
 # resumable.
@@ -63,6 +63,11 @@ optimum-check:
 # What bundles cost, every family in every precision. Writes docs/results/export.md; about two hours, resumable.
 bundles: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/bundles.py --data $(or $(DATA),../shared/data/speech_commands)
+
+# What listening costs beside pip-installable wake-word engines. Writes docs/results/spotter.md; about ten minutes, resumable.
+# BUNDLE=... takes a folder with both formats.
+spotter: $(VENV)/.benchmarks
+	$(BIN)/python benchmarks/spotter.py --data $(or $(DATA),../shared/data) $(if $(filter command environment,$(origin BUNDLE)),--bundle $(BUNDLE))
 
 # An hour of sound through a stream, in seconds: fails where memory grows. BUNDLE=... takes that one.
 soak: $(VENV)/.all

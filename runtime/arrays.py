@@ -6,7 +6,6 @@ import math
 import numpy as np
 from numpy.lib import format as npy
 
-from .archive import open_zip
 from .faults import BundleFault, one_line
 
 _MAX_HEADER_BYTES = 1024
@@ -30,6 +29,8 @@ def read_arrays(data: bytes, *, what: str, max_bytes: int) -> dict[str, np.ndarr
         BundleFault: no whole .npz, too large, a claimed shape that its bytes do not fill, or an
             array that is empty or of anything but numbers.
     """
+    from .archive import open_zip  # not for a stream: zipfile takes a megabyte of memory
+
     with open_zip(data, what=what, max_bytes=max_bytes) as files:
         return {
             name.removesuffix(".npy"): _array(name, files.read(name))

@@ -5,7 +5,6 @@ graph takes one float32 tensor and gives one.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .archive import read_zip
+from .digest import sha256
 from .faults import BundleFault, short
 from .manifest_reader import read_object, take
 
@@ -142,7 +142,7 @@ def _verify(contents: BlocksFile, files: Mapping[str, bytes]) -> None:
     for block in listed:
         if block.file not in files:
             raise BundleFault(f"lacks {block.file!r}, which {BLOCKS_FILE} lists. Copy it whole.")
-        if hashlib.sha256(files[block.file]).hexdigest() != block.sha256:
+        if sha256(files[block.file]).hexdigest() != block.sha256:
             raise BundleFault(
                 f"{block.file!r} was changed or damaged: its sha256 is not the one that "
                 f"{BLOCKS_FILE} lists. Copy the file again."

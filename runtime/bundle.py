@@ -1,6 +1,5 @@
 """Read a bundle, a folder or its zip, into memory, and trust nothing before its digest fits."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from .archive import file_too_large, is_dropping, open_zip, read_bounded, too_large
 from .arrays import read_arrays
+from .digest import sha256
 from .faults import BundleFault
 from .forms import form_of
 from .manifest import (
@@ -23,6 +22,7 @@ from .manifest import (
     Tensor,
     seal,
 )
+from .plain_files import file_too_large, is_dropping, read_bounded, too_large
 
 __all__ = [
     "GOLDEN_FILE",
@@ -118,7 +118,7 @@ def file_digest(path: str | Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    digest = hashlib.sha256()
+    digest = sha256()
     with Path(path).open("rb") as handle:
         while block := handle.read(_BLOCK_BYTES):
             digest.update(block)
@@ -144,6 +144,8 @@ def read_bundle(path: str | Path) -> Bundle:
             return _verified(_Folder(path))
         if not path.is_file():
             raise BundleFault("no such bundle; give a bundle's folder or its .zip")
+        from .archive import open_zip  # not for a folder: zipfile takes a megabyte of memory
+
         with open_zip(path, what="a bundle", max_bytes=MAX_BUNDLE_BYTES) as files:
             return _verified(files)
     except BundleFault as fault:
@@ -222,7 +224,7 @@ def _verified(source: _Source) -> Bundle:
     for name, digest in manifest.files.items():
         files[name] = source.read(name, left_bytes)
         left_bytes -= len(files[name])
-        if hashlib.sha256(files[name]).hexdigest() != digest:
+        if sha256(files[name]).hexdigest() != digest:
             raise BundleFault(
                 f"{name} was changed or damaged: its sha256 is not the manifest's. "
                 "Copy or export the bundle again."

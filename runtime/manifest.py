@@ -5,14 +5,13 @@ Every rule is checked in both directions, so a manifest that cannot run cannot b
 """
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .archive import check_file_names
+from .digest import sha256
 from .faults import BundleFault, short
 from .manifest_rules import (
     check_decision,
@@ -22,6 +21,7 @@ from .manifest_rules import (
     unknown,
     within,
 )
+from .plain_files import check_file_names
 
 SCHEMA_VERSION = "1.2"
 """What this runtime writes; it reads every minor version of the same major one."""
@@ -259,7 +259,7 @@ def digest_of(raw: Mapping[str, Any]) -> str:
             f"the manifest cannot be written as JSON: {error}. "
             "Use strings, finite numbers, lists and objects."
         ) from error
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return sha256(text.encode("ascii")).hexdigest()
 
 
 def check_version(version: str) -> bool:

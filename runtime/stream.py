@@ -29,8 +29,11 @@ class Engine(Protocol):
     faces: tuple[tuple[Tensor, ...], ...]
     """Every choice of inputs that it takes, `inputs` first: a fixed graph may hold more lengths."""
     outputs: tuple[Tensor, ...]
-    version: str
-    """Name and version for a report, such as "onnxruntime 1.32.0"."""
+
+    @property
+    def version(self) -> str:
+        """Name and version for a report, such as "onnxruntime 1.32.0"."""
+        ...
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
@@ -163,14 +166,17 @@ class Stream:
         while taken < len(waveform):
             filled = self._received_samples % hop_samples
             num_samples = min(hop_samples - filled, len(waveform) - taken)
-            self._hop[filled : filled + num_samples] = waveform[taken : taken + num_samples]
+            hop = waveform[taken : taken + num_samples]
+            if num_samples < hop_samples:
+                self._hop[filled : filled + num_samples] = hop
+                hop = self._hop
             taken += num_samples
             self._received_samples += num_samples
             if filled + num_samples == hop_samples:
-                if self._gate is None or self._gate.hears(self._hop, self._detector.at_rest):
-                    events += self._evaluate()
+                if self._gate is None or self._gate.hears(hop, self._detector.at_rest):
+                    events += self._evaluate(hop)
                 else:
-                    self._keep()
+                    self._keep(hop)
         self._within_block = False
         return events
 
@@ -193,18 +199,18 @@ class Stream:
         end_s = received_samples / self._model.sample_rate
         return [dataclasses.replace(event, end_s=min(event.end_s, end_s)) for event in events]
 
-    def _keep(self) -> None:
+    def _keep(self, hop: np.ndarray) -> None:
         self._forgot = self._forgot or len(self._unanswered) == self._unanswered.maxlen
-        self._unanswered.append(self._hop.copy())
+        self._unanswered.append(hop.copy())
 
-    def _evaluate(self) -> list[Event]:
+    def _evaluate(self, hop: np.ndarray) -> list[Event]:
         """The events of the hops that were kept, and of this one."""
         if not self._unanswered:
-            event = self._detector.update(self._memory.answer(self._hop), self._received_samples)
+            event = self._detector.update(self._memory.answer(hop), self._received_samples)
             return [] if event is None else [event]
-        hops = [*self._unanswered, self._hop]
-        first_end = self._received_samples - (len(hops) - 1) * len(self._hop)
-        ends = range(first_end, self._received_samples + 1, len(self._hop))
+        hops = [*self._unanswered, hop]
+        first_end = self._received_samples - (len(hops) - 1) * len(hop)
+        ends = range(first_end, self._received_samples + 1, len(hop))
         warming_hops = 0
         if self._forgot:
             self._memory.reset()

@@ -7,6 +7,8 @@ from .faults import AudioFault
 PEAK_LIMIT = 8.0
 """Largest |sample| taken for a waveform in [-1, 1]: resampling overshoots, but never by 18 dB."""
 
+_OF_INT16 = np.float32(2.0**-15)
+
 
 def as_waveform(block: np.ndarray) -> np.ndarray:
     """A caller's block as float32 (samples,) in [-1, 1]; int16 is divided by 32768.
@@ -21,7 +23,8 @@ def as_waveform(block: np.ndarray) -> np.ndarray:
             "Average the channels of stereo first."
         )
     if block.dtype.kind == "i" and block.dtype.itemsize == 2:
-        return block.astype(np.float32) / np.float32(32768)
+        waveform: np.ndarray = np.multiply(block, _OF_INT16, dtype=np.float32)
+        return waveform
     if block.dtype.kind != "f" or block.dtype.itemsize not in (4, 8):
         raise AudioFault(f"a block must be float32, float64 or int16, got {describe(block)}")
     # One product says it of all but loud blocks: no sample is larger than the root of their energy.

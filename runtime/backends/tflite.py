@@ -1,7 +1,7 @@
 """TFLite graphs on LiteRT, or on tflite-runtime where that is what a device has."""
 
+import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping
@@ -40,7 +40,6 @@ class Engine:
 
     def __init__(self, model: bytes, *, threads: int = 1) -> None:
         interpreter_class = self._interpreter_class()
-        self.version = f"{self._PACKAGE} {importlib.metadata.version(self._PACKAGE)}"
         signatures = sorted(check(model), key=lambda signature: signature.name != _MAIN)
         if not signatures:
             raise BundleFault("the .tflite model names no inputs and outputs. Export again.")
@@ -71,6 +70,13 @@ class Engine:
             self._numbers = taken, given
             self._runners.clear()  # an interpreter refuses numbers while a runner holds it
             del runners
+
+    @functools.cached_property
+    def version(self) -> str:
+        """Name and version of the package, read when a report asks: that takes 2 MB of memory."""
+        from importlib.metadata import version
+
+        return f"{self._PACKAGE} {version(self._PACKAGE)}"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every output by name; the arrays are the caller's own.

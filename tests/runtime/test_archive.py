@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.archive import check_file_names, open_zip, read_zip
+from runtime.archive import open_zip, read_zip
 from runtime.faults import BundleFault
+from runtime.plain_files import check_file_names
 
 MIB = 1 << 20
 WHAT = "a bundle"

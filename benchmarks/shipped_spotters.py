@@ -1,6 +1,6 @@
 """Train the spotters that ship with the project, measure them, and put them into spotters/.
 
-    python benchmarks/spotters.py --data ../shared/data
+    python benchmarks/shipped_spotters.py --data ../shared/data
 
 Wake words of wake_words_picovoice, and ten commands of speech_commands: trained on running sound,
 exported in 8 bits, given thresholds on held-out speech and heard on test recordings, with three
@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from spotters_page import write_page
+from shipped_spotters_page import write_page
 from tasks import Row, Task, run_all
 
 from compress.detection.calibrating import Target, calibrate

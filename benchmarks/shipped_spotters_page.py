@@ -1,4 +1,4 @@
-"""The pages of benchmarks/spotters.py, one a spotter."""
+"""The pages of benchmarks/shipped_spotters.py, one a spotter."""
 
 import platform
 import shutil
@@ -142,7 +142,7 @@ def _alarm_rows(rows: Rows) -> list[str]:
 PROSE = """\
 # {title}: how many are missed, how often is it mistaken?
 
-Made by `make spotters` (`benchmarks/spotters.py`). Keywords: {keywords}. Their recordings are those
+Made by `make shipped-spotters` (`benchmarks/shipped_spotters.py`). Keywords: {keywords}. Their recordings are those
 of `{data}`, test partition, {words} words; trained and chosen on its train and valid
 partitions{said}.
 Model: recipe `{recipe}`, seeds {seeds}, int8-static, ONNX Runtime, heard as a stream step by step.

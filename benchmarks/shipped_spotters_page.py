@@ -142,9 +142,9 @@ def _alarm_rows(rows: Rows) -> list[str]:
 PROSE = """\
 # {title}: how many are missed, how often is it mistaken?
 
-Made by `make shipped-spotters` (`benchmarks/shipped_spotters.py`). Keywords: {keywords}. Their recordings are those
-of `{data}`, test partition, {words} words; trained and chosen on its train and valid
-partitions{said}.
+Made by `make shipped-spotters` (`benchmarks/shipped_spotters.py`). Keywords: {keywords}. Their
+recordings are those of `{data}`, test partition, {words} words; trained and chosen on its train and
+valid partitions{said}.
 Model: recipe `{recipe}`, seeds {seeds}, int8-static, ONNX Runtime, heard as a stream step by step.
 Audio: {sources}. Machine: {machine}, no GPU. Cells hold mean ± deviation over seeds (each seed).
 `spotters/{name}` is seed {best}, which missed fewest words of the valid partition: {kilobytes} kB

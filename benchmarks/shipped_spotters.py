@@ -2,10 +2,10 @@
 
     python benchmarks/shipped_spotters.py --data ../shared/data
 
-Wake words of wake_words_picovoice, and ten commands of speech_commands: trained on running sound,
-exported in 8 bits, given thresholds on held-out speech and heard on test recordings, with three
-seeds each. The one of the fewest misses on the valid partition ships. Steps are folders under
---runs, so the command goes on where it was stopped; the pages go to docs/results/.
+Wake words of wake_words_picovoice: trained on running sound, exported in 8 bits, given thresholds
+on held-out speech and heard on test recordings, with three seeds. The one of the fewest misses on
+the valid partition ships. Steps are folders under
+--runs, so the command goes on where it was stopped; the page goes to docs/results/.
 """
 
 import argparse
@@ -90,25 +90,6 @@ SPOTTERS = (
         licence="Apache-2.0 (keywords); CC BY 4.0 and public domain (other speech, noises)",
         sources="wake_words_picovoice, speechocean762, librispeech_excerpt, ljspeech_excerpt, "
         "speech_commands, wake_words_mycroft, noise_rir",
-    ),
-    Spotter(
-        name="commands",
-        title="Ten commands",
-        keywords=("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
-        data="speech_commands",
-        recipe="spotter-tcn",
-        settings=("updates=2500",),
-        negatives=(
-            "speechocean762",
-            "ljspeech_excerpt",
-            "wake_words_picovoice",
-            "wake_words_mycroft",
-        ),
-        synthetic_clips=0,
-        rate_per_hour=10.0,
-        licence="CC BY 4.0 (keywords); CC BY 4.0, Apache-2.0 and public domain (other speech)",
-        sources="speech_commands, speechocean762, ljspeech_excerpt, wake_words_picovoice, "
-        "wake_words_mycroft, noise_rir",
     ),
 )
 

@@ -24,14 +24,10 @@ from compress.detection.results import Plan
 from compress.exporting import DecisionFlags, GraphFlags, Int8Flags, export_run
 from compress.folders import recipe_folder
 from compress.forms import FormFlags
-from compress.own_word.asking import Ask
-from compress.own_word.corpus import make_word_corpus
-from compress.own_word.steps import Voices
-from compress.own_word.takes import Takes
 from export.quantize import Precision
 from runtime.atomic import replacing_folder
 from train.data.corpus import read_corpus
-from train.data.cuts import UNKNOWN, hashed_share, label_of
+from train.data.cuts import hashed_share, label_of
 from train.data.label_share import speaker_of
 from train.data.layouts import cuts as cuts_layout
 from train.data.spoken import holds, spoken_text
@@ -61,9 +57,6 @@ class Spotter:
     negatives: tuple[str, ...]
     """Folders of speech without the keywords; speechocean762 is divided, of the others the train
     partitions are learned from and the rest is not."""
-    synthetic_clips: int
-    """Of each keyword, by voices of espeak-ng, to learn from beside the recordings; and as many
-    near misses, or else each synthetic voice would be a keyword's."""
     rate_per_hour: float
     """False alarms that thresholds are chosen for: at least one in the hours that are held back."""
     licence: str
@@ -85,7 +78,6 @@ SPOTTERS = (
             "speech_commands",
             "wake_words_mycroft",
         ),
-        synthetic_clips=0,
         rate_per_hour=0.5,
         licence="Apache-2.0 (keywords); CC BY 4.0 and public domain (other speech, noises)",
         sources="wake_words_picovoice, speechocean762, librispeech_excerpt, ljspeech_excerpt, "
@@ -118,7 +110,6 @@ def main() -> None:
     setting = Setting(options.data, options.runs, options.scale)
     chosen = [spotter for spotter in SPOTTERS if options.only in (None, spotter.name)]
     for spotter in chosen:
-        gather(spotter, setting)
         divide(spotter, setting)
     tasks = [
         Task(f"{spotter.name}/seed{seed}", spot, (setting, spotter, seed))
@@ -131,34 +122,6 @@ def main() -> None:
         best = min(own, key=lambda seed: own[seed]["valid_misses"])
         ship(options.runs / f"{spotter.name}/seed{best}", options.place / spotter.name)
         print(write_page(spotter, own, best, options.runs, options.results))
-
-
-def gather(spotter: Spotter, setting: Setting) -> None:
-    """Write a corpus of the recordings and, of the train partition, of synthetic voices."""
-    cuts = list(read_corpus(setting.data / spotter.data))
-    for keyword in spotter.keywords if spotter.synthetic_clips else ():
-        folder = setting.runs / spotter.name / "said" / keyword
-        if not folder.is_dir():
-            voices = Voices(Ask(text=keyword.replace("_", " ")))
-            make_word_corpus(
-                folder,
-                voices.phrase,
-                voices.chorus,
-                voices.mistakes(),
-                takes=Takes(),
-                num_clips=spotter.synthetic_clips,
-                num_near_misses=spotter.synthetic_clips,
-                seed=0,
-            )
-        for cut in read_corpus(folder):
-            if cut.partition == "train":
-                cut.id = f"said/{keyword}/{cut.id}"
-                if label_of(cut) != UNKNOWN:
-                    cut.supervisions[0].text = keyword
-                cuts.append(cut)
-    folder = setting.runs / spotter.name / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
-    cuts_layout.write(cuts, folder)
 
 
 def divide(spotter: Spotter, setting: Setting) -> None:
@@ -186,7 +149,7 @@ def corpora(setting: Setting, spotter: Spotter, name: str) -> Path:
 
 def spot(folder: Path, setting: Setting, spotter: Spotter, seed: int) -> Row:
     """Train, export, choose thresholds and measure."""
-    data, noise = setting.runs / spotter.name / "clips", setting.data / "noise_rir"
+    data, noise = setting.data / spotter.data, setting.data / "noise_rir"
     changes = [f"labels={json.dumps(spotter.keywords)}", f"seed={seed}", *spotter.settings]
     recipe = load_recipe(spotter.recipe, KeywordsRecipe, recipe_folder("train"), changes)
     updates = max(2, round(setting.scale * recipe.updates))

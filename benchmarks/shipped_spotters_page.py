@@ -22,7 +22,6 @@ class Described(Protocol):
     data: str
     recipe: str
     rate_per_hour: float
-    synthetic_clips: int
     sources: str
     licence: str
 
@@ -44,9 +43,6 @@ def write_page(spotter: Described, rows: Rows, best: int, runs: Path, results: P
         title=spotter.title,
         name=spotter.name,
         data=spotter.data,
-        said=f" and {spotter.synthetic_clips} clips a keyword of espeak-ng's voices"
-        if spotter.synthetic_clips
-        else "",
         recipe=spotter.recipe,
         sources=spotter.sources,
         licence=spotter.licence,
@@ -144,7 +140,7 @@ PROSE = """\
 
 Made by `make shipped-spotters` (`benchmarks/shipped_spotters.py`). Keywords: {keywords}. Their
 recordings are those of `{data}`, test partition, {words} words; trained and chosen on its train and
-valid partitions{said}.
+valid partitions.
 Model: recipe `{recipe}`, seeds {seeds}, int8-static, ONNX Runtime, heard as a stream step by step.
 Audio: {sources}. Machine: {machine}, no GPU. Cells hold mean ± deviation over seeds (each seed).
 `spotters/{name}` is seed {best}, which missed fewest words of the valid partition: {kilobytes} kB

@@ -27,6 +27,11 @@ from .shares import divide, divided, hours_of
 from .takes import Take, read_takes
 
 LEAST_TAKES = 3
+_USABLE = 0.8
+_UNUSABLE = (
+    "left out, they are mostly not told at this threshold, and neither will be what you say: train "
+    "instead (leave --enroll out), or give --model a model of more words"
+)
 
 
 def enrol_spotter(ask: Ask, out: Path, *, resume: bool) -> dict[str, Any]:
@@ -64,7 +69,11 @@ def enrol_spotter(ask: Ask, out: Path, *, resume: bool) -> dict[str, Any]:
         audio=audio,
         speech=None,
     )
-    return {**report, "takes": len(takes), "told_when_left_out": _told(run, report["threshold"])}
+    told = _told(run, report["threshold"])
+    found = {**report, "takes": len(takes), "told_when_left_out": told}
+    if told < _USABLE:
+        found["notes"] = report["notes"] | {"takes": _UNUSABLE}
+    return found
 
 
 def _told(run: Path, threshold: float) -> float:

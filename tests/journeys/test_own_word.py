@@ -114,6 +114,7 @@ def test_takes_are_enrolled_without_training(enrolment, call, monkeypatch):
     report = json.loads(answer.out)
     assert report["takes"] == 4
     assert 0.0 <= report["told_when_left_out"] <= 1.0
+    assert ("takes" in report["notes"]) == (report["told_when_left_out"] < 0.8)
     assert "misses" not in report
     model = runtime.load(report["bundle"])
     assert model.labels == ("_unknown_", "hey otter")

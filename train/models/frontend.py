@@ -126,7 +126,8 @@ class FrontEnd(nn.Module):
         parts = parts.permute(0, 3, 1, 2, 4).flatten(3)  # (batch, residues, frames, 2 * places)
         spectrum = parts @ self.places
         # A product, as engines raise to a power with more care.
-        real, imaginary = (spectrum * spectrum).chunk(2, dim=3)
+        spectrum = spectrum * spectrum
+        real, imaginary = spectrum.chunk(2, dim=3)
         powers: Tensor = (real + imaginary).transpose(1, 2).flatten(2)
         return powers
 

@@ -38,7 +38,7 @@ compression: $(VENV)/.all
 keywords: $(VENV)/.all
 	$(BIN)/python benchmarks/keywords.py --data $(or $(DATA),../shared/data/speech_commands)
 
-# The spotters that ship, in spotters/, and their pages; about 90 minutes on two cores, resumable.
+# The spotter that ships, in spotters/, and its page; about 40 minutes on two cores, resumable.
 shipped-spotters: $(VENV)/.all
 	$(BIN)/python benchmarks/shipped_spotters.py --data $(or $(DATA),../shared/data)
 

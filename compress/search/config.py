@@ -11,6 +11,8 @@ from ..cost.latency import DeviceTable
 from ..cost.model_times import ModelTimes
 from ..keyword_spaces import KeywordSpace
 
+_LABELS = "labels"
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SearchConfig:
@@ -25,8 +27,8 @@ class SearchConfig:
     latency_ns: int | None = None
     """Most compute for the device table's window, in ns."""
     scorer: str | None = None
-    """How encoders are compared: a file of compress/search/scorers; None: `distillation`. Keyword
-    models are compared by their loss with labels."""
+    """How candidates are compared: encoders by a file of compress/search/scorers, keyword models by
+    `labels`, their loss; None: `distillation` or that."""
     front: bool = False
     """Search the front of scores and use of the budget, not the best score alone."""
     num_trials: int = 64
@@ -77,9 +79,9 @@ class SearchConfig:
         """
         if not isinstance(space, KeywordSpace):
             return self.scorer or "distillation"
-        if self.scorer is not None:
+        if self.scorer not in (None, _LABELS):
             raise CallError(
                 f"--scorer {self.scorer} compares encoders, and {space.name!r} is a space of "
-                "keyword models, which are compared by their loss with labels; leave it out"
+                f"keyword models, which are compared by {_LABELS}; leave it out"
             )
-        return "labels"
+        return _LABELS

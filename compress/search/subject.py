@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ class Subject(ABC):
         Raises:
             CompressError: nothing fits, or the device's table is of another space.
         """
-        self.config, self.places, self.space = config, places, space
+        # By its name: a run goes on with the scorer that it began with, however that was asked for.
+        self.config = replace(config, scorer=config.scorer_for(space))
+        self.places, self.space = places, space
         self.device = None if places.device is None else DeviceTable.read(places.device)
         self.budget: Budget = config.budget(space, self.device)
         feasibility(space, self.budget)

@@ -52,9 +52,9 @@ def search(config: SearchConfig, places: Places, *, resume: bool, workers: int =
         CompressError: nothing fits, or folders cannot be used.
     """
     subject = _subject(config, places)
-    run.check(places.out, config, resume=resume, **subject.made_from)
+    run.check(places.out, subject.config, resume=resume, **subject.made_from)
     scorer = subject.scorer()
-    run.start(places.out, config, resume=resume, **subject.made_from)
+    run.start(places.out, subject.config, resume=resume, **subject.made_from)
     beside = helpers(workers - 1, config, places)
     # A study in a folder that was free until now is that of workers who have joined already.
     joined = places.storage is None
@@ -77,7 +77,7 @@ def join(config: SearchConfig, places: Places) -> int:
             f"{places.out} holds no search to join; start it without --join, and give every worker "
             "the same arguments"
         )
-    run.check(places.out, config, resume=True, **subject.made_from)
+    run.check(places.out, subject.config, resume=True, **subject.made_from)
     scored: list[Candidate] = []
     _run(subject, subject.scorer(), resume=True, scored=scored)
     return len(scored)
@@ -113,8 +113,7 @@ def _run(
             candidate.score,
         )
 
-    name = config.scorer_for(subject.space)
-    asked = {"scorer": name, "num_clips": config.num_clips, **subject.made_from}
+    asked = {"scorer": config.scorer, "num_clips": config.num_clips, **subject.made_from}
     return run_search(
         subject.space,
         budget=subject.budget,
@@ -143,7 +142,7 @@ def _finished(subject: Subject, result: SearchResult) -> Winner:
     made = record.record(
         result,
         winner=told,
-        scorer={"name": config.scorer_for(subject.space), "num_clips": config.num_clips},
+        scorer={"name": config.scorer, "num_clips": config.num_clips},
         seed=config.seed,
         population=config.population,
         num_trials=config.num_trials,

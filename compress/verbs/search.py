@@ -73,8 +73,8 @@ def search(
     scorer: Annotated[
         str | None,
         typer.Option(
-            help="Of encoders: distillation (held-out loss), which is taken without it, or probe "
-            "(labels, frozen). Keyword models are compared by their loss with labels."
+            help="Of encoders distillation (held-out loss), which is taken without it, or probe "
+            "(labels, frozen); of keyword models labels (loss on the valid partition)."
         ),
     ] = None,
     front: Annotated[

@@ -21,7 +21,7 @@ class CausalFrontEnd(nn.Module):
         """
         super().__init__()
         self.hop_samples = config.hop_samples
-        self.spectrum = FrontEnd(config)
+        self.spectrum = FrontEnd(config, for_steps=True)
         self.tail_samples = config.frame_samples - config.hop_samples
 
     def shapes(self) -> Shapes:

@@ -2,8 +2,8 @@
 
 Blocks of dilated convolutions with residuals and BatchNorm, after Bai, Kolter and Koltun
 (arXiv:1803.01271), over tokens of a few frames; the answer is the last token's vector. Three things
-differ, all for the step: one convolution to a block and the ReLU behind the residual's sum, so that
-a block is one linear layer once it is merged; full convolutions, not depthwise ones, whose many
+differ, all for the step: one convolution to a block, so that it is one linear layer and the
+residual's sum once it is merged; full convolutions, not depthwise ones, whose many
 small products cost more than the weights they save; and one state for all blocks, so that taps
 that lie before a short piece are gathered at once (docs/decisions/0031).
 """
@@ -151,9 +151,10 @@ class CausalTcn(nn.Module):
         return vectors[:, -1]
 
     def merge(self) -> None:
-        """Fold norms and residuals into the linear layers from now on; for copies that only run.
+        """Fold norms into the linear layers from now on; for copies that only run.
 
-        The answers stay, and weights have other values than a checkpoint's.
+        The answers stay, and weights have other values than a checkpoint's. Residuals stay sums:
+        folded into the newest taps, as they could be, 8 bits would round them at each block.
         """
         if self.input_norm is None:
             return
@@ -168,8 +169,6 @@ class CausalTcn(nn.Module):
             linear.weight.mul_(scale)
             for block in self._blocks():
                 block.merge()
-                newest = block.linear.weight[:, -self.config.channels :]
-                newest.add_(torch.eye(self.config.channels).to(newest))
 
     def _long(self, hidden: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Any number of tokens, (batch, tokens, channels), and the state; to the same after it."""
@@ -182,7 +181,7 @@ class CausalTcn(nn.Module):
             heard = torch.cat([tail, hidden], dim=1)
             seen = [heard[:, tap * dilation :][:, :tokens] for tap in taps]
             after_it.append(heard[:, -tail.shape[1] :])
-            hidden = self._through(block, torch.cat(seen, dim=2), hidden)
+            hidden = (block(torch.cat(seen, dim=2)) + hidden).relu()
         return hidden, torch.cat(after_it, dim=1)
 
     def _short(self, hidden: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,13 +216,8 @@ class CausalTcn(nn.Module):
                 heard = torch.cat([past[:, start : start + reach], hidden], dim=1)
                 seen = _rows(heard, _places(0, tokens, dilations[number], taps))
                 seen = seen.reshape(batch, tokens, -1)
-            hidden = self._through(block, seen, hidden)
+            hidden = (block(seen) + hidden).relu()
         return hidden, _rows(torch.cat([past, *read], dim=1), kept)
-
-    def _through(self, block: "NormedLinear", seen: Tensor, hidden: Tensor) -> Tensor:
-        """A block, from its taps (batch, tokens, kernel * channels), and the residual around it."""
-        mixed: Tensor = block(seen)
-        return (mixed if block.norm is None else mixed + hidden).relu()
 
     def _blocks(self) -> list["NormedLinear"]:
         return [block for block in self.blocks if isinstance(block, NormedLinear)]

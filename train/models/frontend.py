@@ -22,8 +22,8 @@ from .frontend_config import WINDOW_SAMPLES as WINDOW_SAMPLES
 from .frontend_config import FrontEndConfig, preset
 
 _FEW_FRAMES = 16
-"""Up to these many, as in a step, rows are picked by their places, two operations for ten; more
-are copied faster hop by hop."""
+"""Up to these many of a step, rows are picked by their places, two operations for ten; more are
+copied faster hop by hop."""
 _LEAST_POWER = 1e-36
 """Keeps a root's slope finite at digital silence; its root is far below every floor."""
 
@@ -37,18 +37,26 @@ class FrontEnd(nn.Module):
     mel: Tensor
     cosines: Tensor
 
-    def __init__(self, config: FrontEndConfig, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        config: FrontEndConfig,
+        *,
+        for_steps: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         """Make the tables.
 
         Args:
             config: what to compute.
+            for_steps: prefer few operations where a waveform holds few frames, as a stream's steps
+                do; graphs of windows share no places with graphs of other lengths.
             dtype: of tables and waveform; None: torch's default.
 
         Raises:
             ValueError: no bin of the spectrum lies under any mel filter.
         """
         super().__init__()
-        self.config = config
+        self.config, self._for_steps = config, for_steps
         dtype = dtype or torch.get_default_dtype()
         filters = _mel_filters(config)
         bins = np.flatnonzero(filters.any(axis=1))  # the others are not even computed
@@ -95,16 +103,17 @@ class FrontEnd(nn.Module):
         """(batch, samples) to (batch, frames, window_samples)."""
         window_samples, hop_samples = self.config.window_samples, self.config.hop_samples
         sizes = (waveform.shape[1], window_samples, hop_samples)
-        # A graph for any length, which has no number of samples, is of windows.
-        if isinstance(sizes[0], int) and not any(size % self._stride for size in sizes):
+        # A graph for any length has no number of samples.
+        whole = isinstance(sizes[0], int) and not any(size % self._stride for size in sizes)
+        if self._for_steps and whole:
             num_rows, window_rows, hop_rows = (size // self._stride for size in sizes)
             starts = range(0, num_rows - window_rows + 1, hop_rows)
             if len(starts) <= _FEW_FRAMES:
                 places = [start + row for start in starts for row in range(window_rows)]
                 index = torch.tensor(places, device=waveform.device)
-                rows = waveform.reshape(len(waveform), num_rows, self._stride)
+                rows = waveform.reshape(-1, num_rows, self._stride)
                 frames = rows.index_select(1, index)
-                return frames.reshape(len(waveform), len(starts), window_samples)
+                return frames.reshape(-1, len(starts), window_samples)
         return _frames(waveform, window_samples, hop_samples)
 
     def _powers(self, frames: Tensor) -> Tensor:
@@ -117,7 +126,8 @@ class FrontEnd(nn.Module):
         parts = parts.permute(0, 3, 1, 2, 4).flatten(3)  # (batch, residues, frames, 2 * places)
         spectrum = parts @ self.places
         # A product, as engines raise to a power with more care.
-        real, imaginary = (spectrum * spectrum).chunk(2, dim=3)
+        spectrum = spectrum * spectrum
+        real, imaginary = spectrum.chunk(2, dim=3)
         powers: Tensor = (real + imaginary).transpose(1, 2).flatten(2)
         return powers
 

@@ -110,7 +110,8 @@ def test_an_answer_hears_its_last_sample_and_none_after(model, chunk_frames, pla
     with torch.inference_mode():
         answers, after_later, after_last = map(step.answers, (waveform, later, last))
     assert torch.equal(answers[:, : place + 1], after_later[:, : place + 1])
-    assert (answers[:, place] - after_last[:, place]).abs().max() > 1e-9
+    # A window is next to nothing at its last sample; rounding is a thousandth of this.
+    assert (answers[:, place] - after_last[:, place]).abs().max() > 1e-12
     torch.testing.assert_close(answers[:, :place], after_last[:, :place], rtol=0, atol=1e-12)
 
 

@@ -36,7 +36,8 @@ from train.data.augment import fit_length
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of
 from train.data.selection import partition_of
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.models.wav2vec2 import Wav2Vec2Encoder, save_encoder
 from train.recipe import load_recipe
 from train.seeding import seeded

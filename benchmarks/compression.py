@@ -32,7 +32,8 @@ from compress.supernet import load_supernet, materialize
 from runtime.bench import Run, time_together
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.models.patches import load_patches
 from train.models.wav2vec2 import load_encoder, save_encoder
 from train.pretrain import load_pretraining, pretrain

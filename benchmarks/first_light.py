@@ -35,7 +35,8 @@ from train.data.batches import FixedBatches
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of
 from train.data.selection import partition_of
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.models.frontend import LogMel
 from train.models.wav2vec2 import Wav2Vec2Encoder, load_encoder
 from train.objectives.hubert import Recipe as HubertRecipe

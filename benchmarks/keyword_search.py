@@ -8,14 +8,13 @@ and the largest that fits of those whose sizes grow together. Steps are folders 
 command goes on where it was stopped; the page and its picture go to docs/results/.
 """
 
-import argparse
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from keyword_search_page import Table, write_page
-from tasks import Row, Task, run_all
+from tasks import Row, Task, options_of, run_all
 
 from compress.cost.keyword_bodies import keyword_costs
 from compress.distill.in_place import KeywordSupernetRecipe
@@ -84,14 +83,9 @@ class Plan:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="shared/data/speech_commands")
-    parser.add_argument("--runs", type=Path, default=Path("runs/keyword-search"))
-    parser.add_argument("--results", type=Path, default=Path("docs/results"))
-    parser.add_argument("--workers", type=int, default=2, help="tasks at once, one core each")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="fewer, to try the way")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of all work, likewise")
-    options = parser.parse_args()
+    options = options_of(
+        __doc__, data="shared/data/speech_commands", runs="keyword-search"
+    ).parse_args()
     seeds = SEEDS[: options.seeds]
     plan = Plan(options.data, options.runs, options.scale)
     rows = run_all(tasks(plan, seeds), options.runs, workers=options.workers)

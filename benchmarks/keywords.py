@@ -8,20 +8,20 @@ BC-ResNet and DS-CNN with the same labels. Steps are folders under --runs, so th
 where it was stopped; the page goes to docs/results/.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from keywords_page import Table, write_page
 from lhotse import CutSet
-from tasks import Row, Task, run_all
+from tasks import Row, Task, options_of, run_all
 
 from compress.folders import recipe_folder
 from train.data.audio import PackedAudio
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.models.keyword_transformer import KeywordEncoder, load_keyword_encoder
 from train.pretrain import load_pretraining, pretrain
 from train.recipe import load_recipe
@@ -74,14 +74,7 @@ class Plan:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="shared/data/speech_commands")
-    parser.add_argument("--runs", type=Path, default=Path("runs/keywords"))
-    parser.add_argument("--results", type=Path, default=Path("docs/results"))
-    parser.add_argument("--workers", type=int, default=2, help="tasks at once, one core each")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="fewer, to try the way")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of all updates, likewise")
-    options = parser.parse_args()
+    options = options_of(__doc__, data="shared/data/speech_commands", runs="keywords").parse_args()
     seeds = SEEDS[: options.seeds]
     plan = Plan(options.data, options.runs, options.scale)
     rows = run_all(tasks(plan, seeds), options.runs, workers=options.workers)

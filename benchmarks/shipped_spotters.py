@@ -8,14 +8,13 @@ the valid partition ships. Steps are folders under
 --runs, so the command goes on where it was stopped; the page goes to docs/results/.
 """
 
-import argparse
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from shipped_spotters_page import write_page
-from tasks import Row, Task, run_all
+from tasks import Row, Task, options_of, run_all
 
 from compress.detection.calibrating import Target, calibrate
 from compress.detection.det_plot import write_plot
@@ -31,7 +30,8 @@ from train.data.cuts import hashed_share, label_of
 from train.data.label_share import speaker_of
 from train.data.layouts import cuts as cuts_layout
 from train.data.spoken import holds, spoken_text
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.recipe import load_recipe
 
 SEEDS = (0, 1, 2)
@@ -97,15 +97,9 @@ class Setting:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="shared/data")
-    parser.add_argument("--runs", type=Path, default=Path("runs/spotters"))
-    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    parser = options_of(__doc__, data="shared/data", runs="spotters")
     parser.add_argument("--place", type=Path, default=PLACE, help="where bundles that ship go")
-    parser.add_argument("--workers", type=int, default=2, help="tasks at once, one core each")
     parser.add_argument("--only", choices=[spotter.name for spotter in SPOTTERS])
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="fewer, to try the way")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of all updates, likewise")
     options = parser.parse_args()
     setting = Setting(options.data, options.runs, options.scale)
     chosen = [spotter for spotter in SPOTTERS if options.only in (None, spotter.name)]

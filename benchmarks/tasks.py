@@ -1,5 +1,6 @@
 """Experiments as tasks that need one another; each writes one row, and is done where that is."""
 
+import argparse
 import json
 import logging
 import multiprocessing
@@ -30,6 +31,24 @@ class Task:
     arguments: tuple[Any, ...] = ()
     needs: tuple[str, ...] = ()
     """Names of tasks that must be done before."""
+
+
+def options_of(about: str, *, data: str, runs: str) -> argparse.ArgumentParser:
+    """What every such experiment is told on the command line.
+
+    Args:
+        about: the script's docstring, of which the first line is shown.
+        data: what --data names.
+        runs: folder of the tasks below runs/.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help=data)
+    parser.add_argument("--runs", type=Path, default=Path("runs") / runs)
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    parser.add_argument("--workers", type=int, default=2, help="tasks at once, one core each")
+    parser.add_argument("--seeds", type=int, default=3, help="fewer, to try the way")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of all updates, likewise")
+    return parser
 
 
 def run_all(tasks: Sequence[Task], runs: Path, *, workers: int) -> Mapping[str, Row]:

@@ -269,8 +269,8 @@ def finetune(
     """Train a keyword model on labelled clips, from an encoder or from scratch."""
     if random_init and model is None:
         raise typer.BadParameter("--random-init takes the sizes of --model, which is missing")
-    from train.finetune import KeywordsRecipe
     from train.finetune import finetune as run
+    from train.keywords_recipe import KeywordsRecipe
     from train.recipe import load_recipe
 
     asked = load_recipe(recipe, KeywordsRecipe, recipe_folder("train"), _overrides(set_, seed))

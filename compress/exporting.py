@@ -18,7 +18,7 @@ from runtime.manifest import (
     Streaming,
 )
 from train import RecipeError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
 from train.recipe import check
 from train.tasks.keywords import load_keywords

@@ -6,7 +6,7 @@ from torch import nn
 
 from runtime.manifest import Streaming
 from train import TrainError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
 from train.tasks.keyword_step import KeywordStep
 from train.tasks.keywords import KeywordModel

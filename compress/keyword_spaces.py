@@ -18,7 +18,7 @@ import numpy as np
 from train.models.frontend_config import SAMPLE_RATE
 from train.nearest import nearest
 
-from .subnet import SubnetError
+from .subnet import SubnetError, check_origin
 
 Size = int | float
 _MOST_SUBNETS = 100_000
@@ -122,11 +122,7 @@ class KeywordSpace:
         Raises:
             SubnetError: names the first value outside the choices, and the choices.
         """
-        if subnet.space != self.name:
-            raise SubnetError(
-                f"the subnet was chosen from space {subnet.space!r}, not {self.name!r}; "
-                f"use that space or change the subnet's"
-            )
+        check_origin(subnet.space, self.name)
         values = self.values_of(subnet)
         for choice, value in zip(self.choices, values, strict=True):
             if value not in choice.values:

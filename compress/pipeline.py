@@ -15,7 +15,8 @@ from train.data.corpus import read_corpus, usable
 from train.data.cuts import SILENCE, UNKNOWN
 from train.data.recordings import Spoken, join_recordings, make_test_recording, read_truth
 from train.data.synthetic import FILLERS, KEYWORDS, make_keyword_corpus
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.pretrain import pretrain
 from train.recipe import Recipe, load_recipe

@@ -22,7 +22,7 @@ from .spaces import get_space, space_names
 if TYPE_CHECKING:
     from runtime.manifest import Streaming
     from train.config import PretrainRecipe
-    from train.finetune import KeywordsRecipe
+    from train.keywords_recipe import KeywordsRecipe
 
     from .calibration import Audio
     from .distill.in_place import KeywordSupernetRecipe
@@ -196,9 +196,9 @@ def keyword_supernet(recipe: "KeywordSupernetRecipe", data: Path) -> dict[str, A
 
 def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict[str, Any]:
     """A keyword model's body, its data and its labels."""
+    from train.beginning import check_source
     from train.data.corpus import read_corpus, usable
     from train.data.selection import labels_of
-    from train.finetune import check_source
     from train.models.wav2vec2 import load_encoder
     from train.tasks.bodies import BODIES, ENCODER
 

@@ -14,7 +14,7 @@ from train.nearest import nearest
 
 from . import CompressError
 from .elastic.depth import kept_layers
-from .subnet import Subnet, SubnetError
+from .subnet import Subnet, SubnetError, check_origin
 
 
 class SpaceError(CompressError):
@@ -137,11 +137,7 @@ class Space:
         Raises:
             SubnetError: names the first value outside the choices, and the choices.
         """
-        if subnet.space != self.name:
-            raise SubnetError(
-                f"the subnet was chosen from space {subnet.space!r}, not {self.name!r}; "
-                f"use that space or change the subnet's"
-            )
+        check_origin(subnet.space, self.name)
         self._check_choice("embed_dim", subnet.embed_dim, self.embed_dim)
         self._check_choice("depth", subnet.depth, self.depth)
         widths = self.ffn_dims(subnet.embed_dim)

@@ -91,3 +91,16 @@ class Subnet:
             raise SubnetError(
                 f"{place} of the subnet is not valid: {first['msg']}{value}"
             ) from error
+
+
+def check_origin(chosen_from: str, space: str) -> None:
+    """Refuse a subnet that another space describes.
+
+    Raises:
+        SubnetError: names both spaces.
+    """
+    if chosen_from != space:
+        raise SubnetError(
+            f"the subnet was chosen from space {chosen_from!r}, not {space!r}; use that space or "
+            "change the subnet's"
+        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from .evaluation import CLEAN, pieces_of
 from .hearing import hear
 from .intervals import binomial_interval, poisson_upper
 from .negatives import read_negatives
-from .said import Said, read_said
-from .scenes import Sounds
+from .said import Labelled, Said, read_said
+from .scenes import Condition, Sounds
 from .thresholds import choose_thresholds
 from .trace import keywords_of
+
+QUIET = Sounds()
+"""Nothing beside the words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ def calibrate(
         for number, word in enumerate(keywords)
     ]
     if said is not None:
-        hits = _hits(bundle, said, chosen, target)
+        hits = hits_at(chosen, bundle, said, said.keywords, target)
         rows = [row | _misses(hits, number) for number, row in enumerate(rows)]
     told = {
         "false_alarms_per_hour": target.false_alarms_per_hour,
@@ -146,20 +150,41 @@ def _check_hours(hours: float, target: Target) -> None:
         )
 
 
-def _hits(bundle: Bundle, said: Said, chosen: NDArray[np.float64], target: Target) -> Hits:
-    """Words in quiet, at the chosen thresholds."""
+def hits_at(
+    thresholds: NDArray[np.float64],
+    bundle: Bundle,
+    said: Said,
+    clips: Sequence[Labelled],
+    target: Target,
+    condition: Condition = CLEAN,
+    sounds: Sounds = QUIET,
+) -> Hits:
+    """Which words are told at one choice of thresholds.
+
+    Args:
+        thresholds: (keywords,).
+        bundle: of these keywords.
+        said: whose clips they are.
+        clips: of keywords.
+        target: its tolerance and seed.
+        condition: in which the words are heard.
+        sounds: what it is made of.
+
+    Raises:
+        BundleFault, DataError: bundle or audio cannot be used.
+    """
     sample_rate = bundle.manifest.sample_rate
     scenes = said.scenes(
-        said.keywords,
-        CLEAN,
-        Sounds(),
+        clips,
+        condition,
+        sounds,
         sample_rate=sample_rate,
         tail_s=target.tolerance_s,
         seed=target.seed,
     )
     return count_hits(
-        hear(bundle, scenes, "hearing words"),
-        chosen[None],
+        hear(bundle, scenes, f"hearing words, {condition.name}"),
+        thresholds[None],
         bundle.manifest.decision,
         tolerance_samples=round(target.tolerance_s * sample_rate),
     )

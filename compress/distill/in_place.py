@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from train.config import STRICT
 from train.data.batches import Batch
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.labelled import LabelledRecipe
 from train.objectives import Loss
 from train.recipe import check

@@ -9,7 +9,7 @@ from train import run
 from train.config import DeviceConfig
 from train.data.rooms import Surroundings
 from train.errors import DataError
-from train.finetune import check_augment
+from train.keywords_recipe import check_augment
 from train.labelled import Clips, read_clips
 from train.learner import Learner
 from train.seeding import seeded

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.bundle import Bundle, read_bundle
 
-from ..detection.calibrating import Target
-from ..detection.det import count_alarms, count_hits
+from ..detection.calibrating import QUIET, Target, hits_at
+from ..detection.det import count_alarms
 from ..detection.evaluation import CLEAN, pieces_of, recorded_sounds
 from ..detection.hearing import hear
 from ..detection.intervals import binomial_interval, poisson_upper
@@ -69,7 +70,7 @@ def _misses(bundle: Bundle, said: Said, noise: Path | None, target: Target) -> l
     """A row for each who said the keyword and each condition."""
     own = [clip for clip in said.keywords if clip.cut_id.startswith(f"{OWN}/")]
     voices = [clip for clip in said.keywords if clip not in own]
-    conditions = [(CLEAN, Sounds())]
+    conditions = [(CLEAN, QUIET)]
     if noise is not None:
         conditions.append((Condition("noise", _NOISE_DB), recorded_sounds(noise)))
     return [
@@ -89,25 +90,7 @@ def _missed(
     sounds: Sounds,
     target: Target,
 ) -> dict[str, Any]:
-    sample_rate = bundle.manifest.sample_rate
-    (keyword,) = keywords_of(bundle.manifest)
-    hits = count_hits(
-        hear(
-            bundle,
-            said.scenes(
-                clips,
-                condition,
-                sounds,
-                sample_rate=sample_rate,
-                tail_s=target.tolerance_s,
-                seed=target.seed,
-            ),
-            f"hearing words, {condition.name}",
-        ),
-        np.array([[bundle.manifest.decision.threshold_of(keyword)]]),
-        bundle.manifest.decision,
-        tolerance_samples=round(target.tolerance_s * sample_rate),
-    )
+    hits = hits_at(_threshold(bundle), bundle, said, clips, target, condition, sounds)
     missed, words = int(hits.misses[0, 0]), int(hits.words[0])
     low, high = binomial_interval(missed, words)
     return {
@@ -128,7 +111,7 @@ def _near_misses(bundle: Bundle, said: Said, target: Target) -> dict[str, Any]:
     scenes = said.scenes(
         said.others,
         CLEAN,
-        Sounds(),
+        QUIET,
         sample_rate=sample_rate,
         tail_s=target.tolerance_s,
         seed=target.seed,
@@ -154,7 +137,14 @@ def _false_alarms(bundle: Bundle, heard: Heard, target: Target) -> dict[str, Any
 
 
 def _alarms(bundle: Bundle, traces: Sequence[Any]) -> int:
-    decision, (keyword,) = bundle.manifest.decision, keywords_of(bundle.manifest)
-    thresholds = np.array([[decision.threshold_of(keyword)]])
-    counted = count_alarms(traces, thresholds, decision, sample_rate=bundle.manifest.sample_rate)
+    manifest = bundle.manifest
+    counted = count_alarms(
+        traces, _threshold(bundle)[None], manifest.decision, sample_rate=manifest.sample_rate
+    )
     return int(counted.counts.sum())
+
+
+def _threshold(bundle: Bundle) -> NDArray[np.float64]:
+    """(1,): of the one keyword."""
+    (keyword,) = keywords_of(bundle.manifest)
+    return np.array([bundle.manifest.decision.threshold_of(keyword)])

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from train.beginning import check_source
 from train.data.corpus import read_corpus
 from train.data.cuts import label_of
 from train.data.voices import Speaker, Word
-from train.finetune import KeywordsRecipe, check_source, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.recipe import load_recipe
 from train.tasks.bodies import BODIES
 

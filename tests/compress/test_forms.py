@@ -11,7 +11,7 @@ from compress import CompressError
 from compress.forms import FormFlags, in_form
 from runtime.replay import streamed
 from train.errors import TrainError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.models.causal_keyword_transformer import (
     CausalKeywordTransformer,
     CausalKeywordTransformerConfig,

@@ -14,7 +14,7 @@ from export.exportable import Posteriors
 from export.quantize import Precision
 from export.targets import onnx as target
 from train.errors import DataError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.models.ds_cnn import DsCnn, DsCnnConfig
 from train.recipe import check
 from train.tasks.keywords import KeywordModel, load_keywords, save_keywords

@@ -8,7 +8,7 @@ import torch
 
 from compress.folders import recipe_folder
 from train.errors import RecipeError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.models.keyword_transformer import KeywordEncoder
 from train.models.patches import PatchEncoder
 from train.models.wav2vec2 import Wav2Vec2Encoder

@@ -10,7 +10,7 @@ from compress.folders import recipe_folder
 from compress.prune.recipe import PruneRecipe
 from compress.spaces import get_space
 from train.errors import RecipeError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.pretrain import get_objective, load_pretraining
 from train.recipe import load_recipe

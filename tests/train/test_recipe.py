@@ -4,7 +4,7 @@ import pytest
 
 from train.config import BatchConfig
 from train.errors import RecipeError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.recipe import check, load_recipe
 

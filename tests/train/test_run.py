@@ -14,7 +14,8 @@ from train.data.audio import PackedAudio
 from train.data.label_share import LabelShare
 from train.data.spec_augment import SpecAugmentConfig
 from train.errors import RecipeError, TrainError
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.models import wav2vec2
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from train.models.causal_tcn import CausalTcnConfig

@@ -7,7 +7,8 @@ import pytest
 
 from train.config import BatchConfig, LogConfig, OptimizerConfig
 from train.errors import DataError, RecipeError
-from train.finetune import KeywordsRecipe, finetune
+from train.finetune import finetune
+from train.keywords_recipe import KeywordsRecipe
 from train.models.causal_keyword_transformer import CausalKeywordTransformerConfig
 from train.tasks.augmenting import AugmentConfig
 from train.tasks.keywords import load_keywords

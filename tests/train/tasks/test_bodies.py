@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from train.errors import RecipeError, TrainError
-from train.finetune import KeywordsRecipe
+from train.keywords_recipe import KeywordsRecipe
 from train.recipe import check
 from train.tasks.bodies import BODIES
 from train.tasks.keywords import KeywordModel, load_keywords, save_keywords

@@ -85,19 +85,22 @@ def _condition_rows(rows: Rows, rates: list[str]) -> list[str]:
     made = []
     for condition in seeds[0]:
         each = [seed[condition] for seed in seeds]
-        cells = [
-            "—" if any(row[key] is None for row in each) else _percent([row[key] for row in each])
-            for key in rates
-        ]
+        cells = [_percent([row[key] for row in each]) for key in rates]
         own = _percent([row["miss_ratio"] for row in each])
-        lags = spread([row["latency_ms_median"] for row in each], digits=0)
+        lags = _told([row["latency_ms_median"] for row in each], digits=0)
         extra = spread([row["extra_events"] for row in each], digits=0)
         made.append(line(condition, *cells, own, lags, extra))
     return made
 
 
-def _percent(ratios: list[float]) -> str:
-    return spread([100.0 * ratio for ratio in ratios])
+def _percent(ratios: list[float | None]) -> str:
+    return _told([None if ratio is None else 100.0 * ratio for ratio in ratios], digits=1)
+
+
+def _told(values: list[float | None], *, digits: int) -> str:
+    """A dash where a seed has nothing to tell: too few hours for a rate, or no word heard."""
+    known = [value for value in values if value is not None]
+    return spread(known, digits=digits) if len(known) == len(values) else "—"
 
 
 def _word_rows(row: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,19 @@ import typer
 from typer.core import TyperGroup
 
 from . import CallError, CompressError
-from .flags import Data, DryRun, Json, JsonLines, Out, Resume, Seed, Set, Tflops, posterior
+from .flags import (
+    Data,
+    DryRun,
+    Json,
+    JsonLines,
+    Out,
+    Resume,
+    Seed,
+    Set,
+    Tflops,
+    overrides,
+    posterior,
+)
 from .folders import checkpoint_in, recipe_folder
 from .printing import show
 from .verbs import (
@@ -24,6 +36,7 @@ from .verbs import (
     cut,
     evaluate,
     export,
+    finetune,
     import_,
     keyword,
     prepare,
@@ -160,7 +173,7 @@ def pretrain(
     from train.pretrain import load_pretraining
     from train.pretrain import pretrain as run
 
-    asked = load_pretraining(recipe, recipe_folder("train"), _overrides(set_, seed))
+    asked = load_pretraining(recipe, recipe_folder("train"), overrides(set_, seed))
     source = None if init is None else checkpoint_in(init)
     units = None if units_from is None else checkpoint_in(units_from)
     frozen = None if teacher is None else checkpoint_in(teacher)
@@ -207,7 +220,7 @@ def distill(
     from .distill.recipes import load_distillation
     from .distill.stages import distill as run
 
-    asked = load_distillation(recipe, recipe_folder("compress"), _overrides(set_, seed))
+    asked = load_distillation(recipe, recipe_folder("compress"), overrides(set_, seed))
     if isinstance(asked, KeywordSupernetRecipe):
         if teacher is not None or init is not None:
             raise typer.BadParameter(
@@ -232,71 +245,7 @@ def distill(
 app.command("search", epilog=search.EXAMPLE)(search.search)  # in its place: --help lists the way
 
 
-@app.command(
-    epilog="Example: compress finetune keywords-tiny --model runs/search --data clips/ "
-    "--out runs/keywords"
-)
-def finetune(
-    recipe: Annotated[str, typer.Argument(help="Recipe's name or .toml file.")],
-    data: Data,
-    out: Out,
-    model: Annotated[
-        Path | None, typer.Option(help="Run folder or checkpoint of an encoder.")
-    ] = None,
-    random_init: Annotated[
-        bool, typer.Option("--random-init", help="Take only the sizes of --model.")
-    ] = False,
-    noise: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of noises and rooms that clips are mixed with; its manifest.csv labels "
-            "them noise and rir."
-        ),
-    ] = None,
-    negatives: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of speech without the keywords, for training on running sound; may be "
-            "given again."
-        ),
-    ] = None,
-    seed: Seed = None,
-    set_: Set = None,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Train a keyword model on labelled clips, from an encoder or from scratch."""
-    if random_init and model is None:
-        raise typer.BadParameter("--random-init takes the sizes of --model, which is missing")
-    from train.finetune import finetune as run
-    from train.keywords_recipe import KeywordsRecipe
-    from train.recipe import load_recipe
-
-    asked = load_recipe(recipe, KeywordsRecipe, recipe_folder("train"), _overrides(set_, seed))
-    source = None if model is None else checkpoint_in(model)
-    if dry_run:
-        from .planning import finetuning
-
-        show(finetuning(asked, source, data), as_json)
-        return
-    trained = run(
-        asked,
-        data,
-        source,
-        out,
-        random_init=random_init,
-        resume=resume,
-        surroundings=noise,
-        negatives=negatives or [],
-    )
-    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
-    accuracies = {
-        f"{part}_accuracy": scores[part]["accuracy"] for part in ("valid", "test") if part in scores
-    }
-    show({"model": str(trained), **accuracies}, as_json)
-
-
+app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 
 
@@ -429,10 +378,6 @@ def _keyword_supernet(
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["valid"]
     accuracies = {f"{name}_valid_accuracy": value for name, value in scores.items()}
     show({"supernet": str(model), **accuracies}, as_json)
-
-
-def _overrides(set_: list[str] | None, seed: int | None) -> list[str]:
-    return [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
 
 
 def _fail(fault: object, code: int) -> None:

@@ -52,3 +52,8 @@ def posterior(value: float | None) -> float | None:
     if value is not None and not 0.0 < value <= 1.0:
         raise typer.BadParameter(f"must lie in (0, 1], got {value:g}")
     return value
+
+
+def overrides(set_: list[str] | None, seed: int | None) -> list[str]:
+    """What --set and --seed change of a recipe."""
+    return [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.manifest import Streaming
     from train.config import PretrainRecipe
     from train.keywords_recipe import KeywordsRecipe
+    from train.phones_recipe import PhonesRecipe
 
     from .calibration import Audio
     from .distill.in_place import KeywordSupernetRecipe
@@ -196,24 +197,45 @@ def keyword_supernet(recipe: "KeywordSupernetRecipe", data: Path) -> dict[str, A
 
 def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict[str, Any]:
     """A keyword model's body, its data and its labels."""
-    from train.beginning import check_source
+    from train.beginning import body_of, check_source
     from train.data.corpus import read_corpus, usable
     from train.data.selection import labels_of
     from train.models.wav2vec2 import load_encoder
-    from train.tasks.bodies import BODIES, ENCODER
+    from train.tasks.bodies import ENCODER
 
     check_source(recipe, model)
     body: dict[str, Any] = {"body": recipe.body}
     if model is not None:
-        read = load_encoder if recipe.body == ENCODER else BODIES[recipe.body].load
-        assert read is not None, "check_source lets no model pass for the others"
-        body |= {"model": str(model), "model_params": _num_params(read(model))}
+        read = load_encoder(model) if recipe.body == ENCODER else body_of(model, recipe.body)
+        body |= {"model": str(model), "model_params": _num_params(read)}
     cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
     return {
         **body,
         **_corpus(data, recipe.batch.min_seconds),
         "labels": list(recipe.labels or labels_of(cuts, min_clips=recipe.min_clips_per_label)),
         "share_of_labels": recipe.labelled.share,
+        "updates": recipe.updates,
+    }
+
+
+def phone_training(recipe: "PhonesRecipe", model: Path | None, data: Path) -> dict[str, Any]:
+    """A phone model's body, and how much of its data is learned from."""
+    from train.beginning import new_body
+    from train.data.corpus import read_corpus, usable
+    from train.data.said import phones_said
+
+    body = new_body(recipe, model, random_init=False)
+    cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
+    said = phones_said(cuts)
+    learned = [cut for cut in cuts if cut.id in said and cut.duration <= recipe.batch.crop_seconds]
+    return {
+        "body": recipe.body,
+        **({} if model is None else {"model": str(model)}),
+        "body_params": _num_params(body),
+        "data": str(data),
+        "recordings": len(learned),
+        "hours": round(sum(cut.duration for cut in learned) / 3600, 3),
+        "phones": sum(len(said[cut.id]) for cut in learned),
         "updates": recipe.updates,
     }
 

@@ -1,5 +1,6 @@
-"""What a keyword model is before its first update: new, or from a checkpoint."""
+"""What a model is before its first update: new, or from a checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from .keywords_recipe import KeywordsRecipe
 from .models.checkpoints import digest, load_config, stated_family
 from .models.frontend import SAMPLE_RATE
 from .models.wav2vec2 import Wav2Vec2Encoder, load_encoder
+from .phones_recipe import PhonesRecipe
+from .tasks import keywords, phones
 from .tasks.bodies import BODIES, ENCODER, Body
-from .tasks.keywords import FAMILY, KeywordModel, load_keywords, pooled
+from .tasks.keywords import KeywordModel, load_keywords, pooled
+from .tasks.phones import load_phones
 
 
 def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
@@ -24,29 +28,36 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
             raise RecipeError(
                 f"a recipe with body {ENCODER!r} needs --model, an encoder's checkpoint"
             )
-    elif model is not None and BODIES[recipe.body].load is None and not _is_keywords(model):
+    elif model is not None and BODIES[recipe.body].load is None and not _is_trained(model):
         raise RecipeError(
-            f"a recipe with body {recipe.body!r} takes no --model but a keyword model's: there is "
-            "no pretraining for it"
+            f"a recipe with body {recipe.body!r} takes no --model but that of keywords or phones: "
+            "there is no pretraining for it"
         )
 
 
-def _is_keywords(model: Path | None) -> bool:
-    return model is not None and stated_family(model) == FAMILY
+_TRAINED: dict[str, Callable[[Path], Any]] = {
+    keywords.FAMILY: load_keywords,
+    phones.FAMILY: load_phones,
+}
+"""Families of models that have a body of `BODIES` under a classifier."""
+
+
+def _is_trained(model: Path) -> bool:
+    return stated_family(model) in _TRAINED
 
 
 def origin(model: Path, body: str) -> dict[str, Any]:
     """A checkpoint's digest and what it was made from, for the bundle's manifest."""
-    family = FAMILY if _is_keywords(model) else body
+    family = stated_family(model) if _is_trained(model) else body
     return {"sha256": digest(model), **load_config(model, family).get("provenance", {})}
 
 
 def begun(
     recipe: KeywordsRecipe, model: Path | None, labels: tuple[str, ...], *, random_init: bool
 ) -> KeywordModel:
-    """The model before its first update."""
+    """The keyword model before its first update."""
     made = KeywordModel(_body(recipe, model, random_init), labels)
-    if model is not None and _is_keywords(model) and not random_init:
+    if model is not None and stated_family(model) == keywords.FAMILY and not random_init:
         stored = load_keywords(model)
         if stored.labels == labels:
             made.classifier.load_state_dict(stored.classifier.state_dict())
@@ -55,7 +66,9 @@ def begun(
 
 def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
     if recipe.body != ENCODER:
-        return _own_body(recipe, model, random_init)
+        body: Body = new_body(recipe, model, random_init=random_init)
+        _check_window(recipe, model, body)
+        return body
     assert model is not None
     encoder = load_encoder(model)
     if random_init:
@@ -63,8 +76,10 @@ def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body
     return pooled(encoder)
 
 
-def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:
-    """A body with a front end of its own: new, or read from a checkpoint.
+def new_body(
+    recipe: KeywordsRecipe | PhonesRecipe, model: Path | None, *, random_init: bool
+) -> Any:
+    """A body of `BODIES`: new, or read from a checkpoint.
 
     Raises:
         RecipeError: the recipe asks for another body or other sizes than the checkpoint has.
@@ -72,7 +87,7 @@ def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> 
     kind, asked = BODIES[recipe.body], getattr(recipe, recipe.body)
     if model is None:
         return kind.build(asked)
-    body: Any = _read(model, recipe.body)
+    body: Any = body_of(model, recipe.body)
     found = body.config
     if asked not in (kind.config(), found):
         name = next(key for key in asdict(asked) if getattr(asked, key) != getattr(found, key))
@@ -80,25 +95,33 @@ def _own_body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> 
             f"{model} has {recipe.body}.{name} {getattr(found, name)!r} where the recipe has "
             f"{getattr(asked, name)!r}; sizes come from the checkpoint: leave the recipe's out"
         )
-    fixed = getattr(found, "window_samples", recipe.window_samples)
-    if fixed != recipe.window_samples:
+    return kind.build(found) if random_init else body
+
+
+def _check_window(recipe: KeywordsRecipe, model: Path | None, body: Any) -> None:
+    fixed = getattr(body.config, "window_samples", recipe.window_samples)
+    if model is not None and fixed != recipe.window_samples:
         raise RecipeError(
             f"{model} judges windows of {fixed} samples; set window_seconds to "
             f"{fixed / SAMPLE_RATE:g}"
         )
-    return kind.build(found) if random_init else body
 
 
-def _read(model: Path, name: str) -> Body:
-    """The body of a keyword model, or of a pretraining."""
-    if not _is_keywords(model):
+def body_of(model: Path, name: str) -> Body:
+    """The body called `name` of a keyword or phone model, or of a pretraining.
+
+    Raises:
+        RecipeError: the model has another one.
+    """
+    family = stated_family(model)
+    if family not in _TRAINED:
         read = BODIES[name].load
         assert read is not None, "check_source lets no model pass for the others"
         return read(model)
-    body = load_keywords(model).body
+    body: Body = _TRAINED[family](model).body
     if type(body) is not BODIES[name].build:
         raise RecipeError(
-            f"{model} is a keyword model with another body than the recipe's {name!r}, a "
+            f"{model} is a model of {family} with another body than the recipe's {name!r}, a "
             f"{type(body).__name__}; take a recipe of its body"
         )
     return body

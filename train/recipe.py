@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -30,14 +30,36 @@ def load_recipe(
             value that breaks a rule.
     """
     path = find_recipe(name, folder)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{path} is not valid TOML: {fault}") from None
+    values = _values(path)
     values.pop("about", None)
     for override in overrides:
         _apply(values, override)
     return check(values, schema, str(path))
+
+
+def load_kind(
+    name: str,
+    key: str,
+    schemas: Mapping[str, type[Recipe]],
+    folder: Path,
+    overrides: Iterable[str] = (),
+) -> Recipe:
+    """Read a recipe whose kind it says itself; other arguments and errors as for `load_recipe`.
+
+    Args:
+        name: of the recipe, or its path.
+        key: what the recipe calls its kind.
+        schemas: the dataclass of each kind.
+        folder: where named recipes live.
+        overrides: `key.path=value` strings.
+    """
+    path = find_recipe(name, folder)
+    values = _values(path)
+    kind = str(values.get(key))
+    if kind not in schemas:
+        said = f"has {key} {kind!r}" if key in values else f"has no {key}"
+        raise RecipeError(f"{path} cannot be used here: it {said}; {nearest(kind, schemas)}")
+    return load_recipe(name, schemas[kind], folder, overrides)
 
 
 def find_recipe(name: str, folder: Path) -> Path:
@@ -62,6 +84,13 @@ def check(values: dict[str, Any], schema: type[Recipe], source: str) -> Recipe:
         return TypeAdapter(schema).validate_python(values)
     except ValidationError as fault:
         raise RecipeError(f"{source}: {_explain(fault, schema)}") from None
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise RecipeError(f"{path} is not valid TOML: {fault}") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

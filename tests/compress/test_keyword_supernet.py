@@ -272,7 +272,7 @@ def test_what_a_body_cannot_hear_is_refused_before_anything_is_read(corpus, tmp_
 
 
 def test_a_recipe_says_by_its_scheme_what_it_trains(tmp_path):
-    with pytest.raises(RecipeError, match="trains no supernet: it has no scheme"):
+    with pytest.raises(RecipeError, match="cannot be used here: it has no scheme"):
         load_distillation("prune-tiny", recipe_folder("compress"))
     path = tmp_path / "my.toml"
     path.write_text('scheme = "inplace"\n')

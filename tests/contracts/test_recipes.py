@@ -10,14 +10,14 @@ from compress.folders import recipe_folder
 from compress.prune.recipe import PruneRecipe
 from compress.spaces import get_space
 from train.errors import RecipeError
-from train.keywords_recipe import KeywordsRecipe
 from train.objectives.hubert import Recipe as HubertRecipe
 from train.pretrain import get_objective, load_pretraining
 from train.recipe import load_recipe
+from train.task_recipes import TASKS
 
 KINDS = {
     ("train", "objective"): lambda name: get_objective(name).Recipe,
-    ("train", "task"): lambda _: KeywordsRecipe,
+    ("train", "task"): TASKS.__getitem__,
     ("compress", "scheme"): SCHEMES.__getitem__,
     ("compress", "method"): lambda _: PruneRecipe,
 }

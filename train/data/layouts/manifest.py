@@ -1,4 +1,4 @@
-"""A folder with a manifest.csv: path, label or text, speaker, split, duration.
+"""A folder with a manifest.csv: path, label or text, speaker, split, duration, phones.
 
 A phones.jsonl beside it aligns recordings with their phones.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ...errors import DataError
 from .. import phones
 from ..cuts import PARTITIONS, duration_of, hashed_share, recording_cut, sorted_cuts
+from ..said import with_phones
 
 if TYPE_CHECKING:
     from lhotse import CutSet, MonoCut
@@ -38,6 +39,7 @@ class _Row:
     partition: str
     duration_s: float | None
     """None: not in the manifest, the file's header tells it."""
+    phones: str
 
 
 def recognizes(root: Path) -> bool:
@@ -50,12 +52,13 @@ def read(root: Path) -> CutSet:
 
     Only `path` is required. `label`, or else `text`, becomes the supervision's text. `split` may
     be `train`, `valid`, `test` or a usual synonym; without the column, 80, 10 and 10 % by the
-    SHA-1 of the speaker, or of the file's stem where no speaker is named.
+    SHA-1 of the speaker, or of the file's stem where no speaker is named. `phones` are those that
+    are said, in ARPAbet with blanks between them, where a lexicon would not know.
 
     Raises:
         DataError: no path column; a path that is missing, leaves the folder or is there twice;
-            an unknown split; a duration that is no positive number; a manifest without rows; a
-            line of phones.jsonl that cannot be right.
+            an unknown split or phone; a duration that is no positive number; a manifest without
+            rows; a line of phones.jsonl that cannot be right.
     """
     rows = list(_rows(root / NAME))
     if not rows:
@@ -64,16 +67,15 @@ def read(root: Path) -> CutSet:
     for row in rows:
         path = root / row.path
         duration_s = row.duration_s if row.duration_s is not None else duration_of(path)
-        cuts.append(
-            recording_cut(
-                row.path,
-                path,
-                duration_s=duration_s,
-                partition=row.partition,
-                label=row.label,
-                speaker=row.speaker,
-            )
+        cut = recording_cut(
+            row.path,
+            path,
+            duration_s=duration_s,
+            partition=row.partition,
+            label=row.label,
+            speaker=row.speaker,
         )
+        cuts.append(with_phones(cut, row.phones.split()) if row.phones else cut)
     if (root / phones.NAME).is_file():
         _align(cuts, root / phones.NAME)
     return sorted_cuts(cuts)
@@ -120,7 +122,7 @@ def _check_columns(manifest: Path, columns: Sequence[str]) -> None:
     hint = f"did you mean {nearest!r}? Rename it" if nearest else "add it"
     raise DataError(
         f"{manifest} has no column 'path' among {', '.join(columns) or 'none'}: {hint} "
-        "(columns: path, label or text, speaker, split, duration)"
+        "(columns: path, label or text, speaker, split, duration, phones)"
     )
 
 
@@ -143,6 +145,7 @@ def _row(root: Path, fields: Mapping[str, str | None], where: str) -> _Row:
         speaker=speaker,
         partition=_partition(values.get("split"), speaker or path.stem, where),
         duration_s=_duration(values.get("duration"), where),
+        phones=values.get("phones", ""),
     )
 
 

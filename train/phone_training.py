@@ -1,0 +1,112 @@
+"""Train a phone recognizer on recordings whose phones or words are known."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet
+
+from runtime.atomic import replacing_file
+
+from . import run
+from .beginning import new_body, origin
+from .config import DeviceConfig
+from .data.audio import PackedAudio
+from .data.corpus import read_corpus, usable
+from .data.rooms import Surroundings, read_surroundings
+from .data.said import phones_said
+from .data.selection import partition_of
+from .data.source import Recordings
+from .errors import DataError
+from .learner import Learner
+from .phones_recipe import PhonesRecipe
+from .seeding import seeded
+from .tasks.augmenting import Variation
+from .tasks.phones import PhoneModel, PhoneObjective, phone_error_rate, save_phones
+
+_log = logging.getLogger(__name__)
+
+
+def train_phones(
+    recipe: PhonesRecipe,
+    data: Path,
+    out: Path,
+    *,
+    model: Path | None = None,
+    random_init: bool = False,
+    resume: bool = False,
+    surroundings: Path | None = None,
+) -> Path:
+    """Train, score on the valid and test partitions, and save.
+
+    Args:
+        recipe: what to train and how.
+        data: a corpus with partitions, its recordings' phones told or their words. Those whose
+            words nobody knows are left out.
+        out: the run folder.
+        model: checkpoint of a model with the recipe's body to start from.
+        random_init: take only the sizes of `model`.
+        resume: go on in a folder that was started with the same recipe.
+        surroundings: a folder of noises and rooms that recordings are mixed with.
+
+    Returns:
+        the phone model's checkpoint, `out/model`; phone error rates are in `out/scores.json`.
+
+    Raises:
+        TrainError: data, model or folder cannot be used.
+    """
+    made_from = {
+        "data": data.resolve().name,
+        "random_init": random_init,
+        "model": None if model is None else origin(model, recipe.body),
+        **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
+    }
+    run.check(out, recipe, resume=resume, **made_from)
+    if (out / "scores.json").is_file():
+        run.finish(out)
+        return out / "model"
+    cuts = read_corpus(data)
+    said = phones_said(cuts)
+    cuts = cuts.filter(lambda cut: cut.id in said).to_eager()
+    train = usable(cuts, partition="train", min_seconds=recipe.batch.min_seconds)
+    train = train.filter(lambda cut: cut.duration <= recipe.batch.crop_seconds).to_eager()
+    if not any(said[cut.id] for cut in train):
+        raise DataError(
+            f"no train recording of {data} of at most {recipe.batch.crop_seconds:g} s says "
+            "anything; give recordings with text or phones, or raise batch.crop_seconds"
+        )
+    packed = PackedAudio.of(cuts, progress=True)
+    around = Surroundings() if surroundings is None else read_surroundings(surroundings)
+    with seeded(recipe.seed):
+        made = PhoneModel(new_body(recipe, model, random_init=random_init))
+    objective = PhoneObjective(made, Variation(recipe.augment, around), said)
+    run.start(out, recipe, resume=resume, **made_from)
+    learner = Learner(objective, recipe.optimizer, updates=recipe.updates, seed=recipe.seed)
+    source = Recordings(train, packed)
+    run.fit(learner, source, recipe.batch, recipe.log, out, devices=DeviceConfig())
+    save_phones(out / "model", made)
+    with replacing_file(out / "scores.json") as temporary:
+        scores = _scores(made, cuts, packed, said)
+        temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    run.finish(out)
+    return out / "model"
+
+
+def _scores(
+    model: PhoneModel, cuts: CutSet, packed: PackedAudio, said: dict[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
+    for partition in ("valid", "test"):
+        part = partition_of(cuts, partition)
+        phones = sum(len(said[cut.id]) for cut in part)
+        if not phones:
+            continue
+        rate = phone_error_rate(model, part, packed, said)
+        scores[partition] = {
+            "recordings": len(part),
+            "phones": phones,
+            "phone_error_rate": rate,
+        }
+        _log.info("%s: phone error rate %.1f %% of %d phones", partition, 100 * rate, phones)
+    return scores

@@ -1,0 +1,169 @@
+"""Phone recognition: a causal body judged at every frame, trained by CTC.
+
+Source: A. Graves et al., "Connectionist temporal classification", ICML 2006; the labels are those
+of momentum pseudo-labelling for mispronunciations, arXiv:2203.15937.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..data.arpabet import PHONES
+from ..data.audio import PackedAudio
+from ..data.batches import Batch, FixedBatches
+from ..errors import TrainError
+from ..models.checkpoints import load_checkpoint, restore, save_checkpoint
+from ..models.frontend import SAMPLE_RATE
+from ..models.streaming import initial
+from ..nearest import nearest
+from ..objectives import Loss, Objective
+from ..recipe import check
+from ..seeding import Draws
+from .augmenting import Variation, striped
+from .bodies import BODIES, CausalBody, is_causal, name_of
+
+FAMILY = "phones"
+BLANK = "_blank_"
+LABELS = (BLANK, *PHONES, "SIL", "ERR")
+"""CTC's blank, ARPAbet, a pause, and a sound that is no English phone."""
+
+_TAIL_SAMPLES = SAMPLE_RATE // 4
+"""Of silence after a recording: a causal body tells its last phone late."""
+
+
+class PhoneModel(nn.Module):
+    """A causal body, and a linear layer over its vectors."""
+
+    def __init__(self, body: CausalBody) -> None:
+        super().__init__()
+        self.body = body
+        self.labels = LABELS
+        self.classifier = nn.Linear(body.output_dim, len(LABELS))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) in [-1, 1], whole frames, to logits (batch, frames, labels)."""
+        states = initial(self.body.shapes(), waveform.shape[0], like=waveform)
+        vectors, _ = self.body.stream(waveform, states)
+        logits: Tensor = self.classifier(vectors)
+        return logits
+
+
+def save_phones(folder: Path, model: PhoneModel) -> None:
+    """Write a phone model's checkpoint; its run folder says what it was made from."""
+    body: Any = model.body
+    sizes = dataclasses.asdict(body.config)
+    record = {"family": FAMILY, "labels": list(LABELS), "body": name_of(body), "sizes": sizes}
+    save_checkpoint(folder, record, model.state_dict())
+
+
+def load_phones(folder: Path) -> PhoneModel:
+    """Read a phone model back, every tensor accounted for.
+
+    Raises:
+        TrainError: there is none, it is damaged, of another family or of other labels.
+    """
+    config, state = load_checkpoint(folder, FAMILY, "labels", "body", "sizes")
+    source, name = f"{folder}/config.json", config["body"]
+    if not is_causal(name):
+        raise TrainError(
+            f"{source}: there is no causal body {name!r}; {nearest(str(name), BODIES)}"
+        )
+    if tuple(config["labels"]) != LABELS:
+        raise TrainError(f"{source}: its labels are not this version's phones; train it anew")
+    kind = BODIES[name]
+    body = kind.build(check(config["sizes"], kind.config, source))
+    assert isinstance(body, CausalBody)
+    model = PhoneModel(body)
+    restore(model, state, folder)
+    return model
+
+
+class PhoneObjective(Objective):
+    """CTC of varied recordings, summed over their phones."""
+
+    def __init__(
+        self, model: PhoneModel, variation: Variation, said: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Set up.
+
+        Args:
+            model: what learns.
+            variation: how recordings are varied.
+            said: the phones of each recording by its id.
+        """
+        super().__init__()
+        self.model = model
+        self.variation = variation
+        index = {label: number for number, label in enumerate(LABELS)}
+        self._wanted = {
+            name: torch.tensor([index[phone] for phone in phones], dtype=torch.int64)
+            for name, phones in said.items()
+        }
+
+    def forward(self, batch: Batch, draws: Draws) -> Loss:
+        """Loss of a batch; where a recording is too short for its phones it counts for nothing."""
+        rngs = draws.rows(batch.rows)
+        device = batch.waveform.device
+        heard = _with_tail(batch, self.model.body.hop_samples).cpu().numpy()
+        varied = [self.variation.vary(row, 0, rng) for row, rng in zip(heard, rngs, strict=True)]
+        wanted = [self._wanted[cut_id] for cut_id in batch.cut_ids]
+        with striped(self.model, self.variation.config.stripes, rngs):
+            logits = self.model(torch.from_numpy(np.stack(varied)).to(device))
+        loss = functional.ctc_loss(
+            logits.log_softmax(-1).transpose(0, 1),
+            torch.cat(wanted).to(device),
+            torch.full((len(varied),), logits.shape[1]),
+            torch.tensor([len(phones) for phones in wanted]),
+            zero_infinity=True,
+            reduction="sum",
+        )
+        count = sum(len(phones) for phones in wanted)
+        spelt = [spelled(row) for row in logits.detach()]
+        return Loss(loss, count, {"phone_error_rate": torch.tensor(_error_rate(spelt, wanted))})
+
+
+def spelled(scores: Tensor) -> list[int]:
+    """What CTC spells: (frames, labels) to the numbers of the best labels, without repeats and
+    blanks."""
+    best = torch.unique_consecutive(scores.argmax(-1))
+    return [number for number in best.tolist() if LABELS[number] != BLANK]
+
+
+def phone_error_rate(
+    model: PhoneModel, cuts: CutSet, packed: PackedAudio, said: Mapping[str, Sequence[str]]
+) -> float:
+    """Edits that make the phones heard those that were said, over the latter's number."""
+    model.eval()
+    device = next(model.parameters()).device
+    index = {label: number for number, label in enumerate(LABELS)}
+    heard, wanted = [], []
+    for batch in FixedBatches(cuts, packed, batch_size=32):
+        with torch.inference_mode():
+            logits = model(_with_tail(batch, model.body.hop_samples).to(device)).cpu()
+        for row, cut_id, length in zip(logits, batch.cut_ids, batch.num_samples, strict=True):
+            frames = -(-(length + _TAIL_SAMPLES) // model.body.hop_samples)
+            heard.append(spelled(row[:frames]))
+            wanted.append([index[phone] for phone in said[cut_id]])
+    return _error_rate(heard, wanted)
+
+
+def _with_tail(batch: Batch, hop_samples: int) -> Tensor:
+    """(batch, samples), silence after each recording, in whole frames."""
+    most = -(-(max(batch.num_samples) + _TAIL_SAMPLES) // hop_samples) * hop_samples
+    return functional.pad(batch.waveform, (0, most - batch.waveform.shape[1]))
+
+
+def _error_rate(heard: Sequence[Sequence[int]], wanted: Sequence[Any]) -> float:
+    edits = sum(
+        Levenshtein.distance(found, list(map(int, phones)))
+        for found, phones in zip(heard, wanted, strict=True)
+    )
+    return edits / max(1, sum(len(phones) for phones in wanted))

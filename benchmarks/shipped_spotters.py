@@ -38,6 +38,7 @@ from train.keywords_recipe import KeywordsRecipe
 from train.phone_training import train_phones
 from train.phones_recipe import PhonesRecipe
 from train.recipe import load_recipe
+from train.tasks.phones import load_phones, save_phones
 
 Recipe = TypeVar("Recipe", KeywordsRecipe, PhonesRecipe)
 
@@ -47,7 +48,8 @@ SMOOTHING = 2
 HELD_SHARE = 0.6
 """Of the speakers of speechocean762's train partition: heard for thresholds and not in training."""
 SNRS_DB = (10.0, 5.0, 0.0)
-PLACE = Path(__file__).parent.parent / "spotters"
+PROJECT = Path(__file__).parent.parent
+PLACE, PHONES_PLACE = PROJECT / "spotters", PROJECT / "compress/phones/otolite-phones"
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,9 @@ class Setting:
 def main() -> None:
     parser = options_of(__doc__, data="shared/data", runs="spotters")
     parser.add_argument("--place", type=Path, default=PLACE, help="where bundles that ship go")
+    parser.add_argument(
+        "--phones-place", type=Path, default=PHONES_PLACE, help="the same of phones"
+    )
     parser.add_argument("--only", choices=[spotter.name for spotter in SPOTTERS])
     options = parser.parse_args()
     setting = Setting(options.data, options.runs, options.scale)
@@ -135,6 +140,7 @@ def main() -> None:
         own = {seed: rows[f"{spotter.name}/seed{seed}"] for seed in SEEDS[: options.seeds]}
         best = min(own, key=lambda seed: own[seed]["valid_misses"])
         ship(options.runs / f"{spotter.name}/seed{best}", options.place / spotter.name)
+        ship_phones(spotter, setting, options.phones_place)
         print(write_page(spotter, own, best, options.runs, options.results))
 
 
@@ -194,6 +200,21 @@ def hear_phones(folder: Path, setting: Setting, spotter: Spotter) -> Row:
     )
     scores = json.loads((folder / "run/scores.json").read_text(encoding="utf-8"))
     return {"phone_error_rate": scores["test"]["phone_error_rate"]}
+
+
+def ship_phones(spotter: Spotter, setting: Setting, place: Path) -> None:
+    """Put the model of phones where the package keeps it."""
+    made = setting.runs / first(spotter) / "run"
+    model = load_phones(made / "model")
+    scores = json.loads((made / "scores.json").read_text(encoding="utf-8"))
+    provenance = {
+        "made_by": "benchmarks/shipped_spotters.py",
+        "recipe": spotter.phones,
+        "data": ", ".join(spotter.spoken),
+        "licence_of_data": spotter.licence,
+        "phone_error_rate": {part: row["phone_error_rate"] for part, row in scores.items()},
+    }
+    save_phones(place, model, provenance=provenance)
 
 
 def scaled(recipe: Recipe, setting: Setting) -> Recipe:

@@ -23,6 +23,8 @@ def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
     Raises:
         RecipeError: recipe and `model` do not fit.
     """
+    if model is not None and not model.is_dir():
+        raise RecipeError(f"there is no folder {model}; name a run or a checkpoint with --model")
     if recipe.body == ENCODER:
         if model is None:
             raise RecipeError(

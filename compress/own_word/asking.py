@@ -27,7 +27,7 @@ class Ask:
     recordings: Path | None = None
     """The user's takes."""
     model: Path | None = None
-    """A keyword model of other words to start from; None: random weights."""
+    """To start from; None: the model of phones that ships, where the recipe's body is its."""
     enroll: bool = False
     """Make a last layer for `model` and train nothing."""
     negatives: tuple[Path, ...] = ()

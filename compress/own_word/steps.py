@@ -15,12 +15,13 @@ from train.data.voices import Speaker, Word
 from train.finetune import finetune
 from train.keywords_recipe import KeywordsRecipe
 from train.recipe import load_recipe
-from train.tasks.bodies import BODIES
+from train.tasks.bodies import BODIES, name_of
+from train.tasks.phones import load_phones
 
 from .. import CompressError
-from ..exporting import finished
-from ..folders import checkpoint_in, recipe_folder
+from ..folders import recipe_folder
 from ..forms import SAMPLES_PER_MS
+from ..shipped import PHONES, model_in, shipped
 from ..telling import step
 from .asking import RECIPE, Ask, check_audio, claim
 from .chorus import Chorus
@@ -91,6 +92,7 @@ def plan(ask: Ask) -> dict[str, Any]:
         "hours_of_negatives": {str(path): hours_of(path) for path in ask.negatives},
         "recipe": ask.recipe,
         "updates": _recipe(ask, text).updates,
+        "starts_from": str(_start(ask, text) or "random weights"),
         "notes": voices.phrase.notes | ask.notes,
     }
 
@@ -150,7 +152,7 @@ def make_spotter(ask: Ask, out: Path, *, resume: bool) -> dict[str, Any]:
         finetune(
             _recipe(ask, text, _longest_ms(speech, text)),
             speech,
-            None if ask.model is None else checkpoint_in(ask.model),
+            _start(ask, text, _longest_ms(speech, text)),
             out / "training",
             random_init=False,
             resume=True,
@@ -179,8 +181,7 @@ def _checked(ask: Ask, text: str) -> Takes:
     _recipe(ask, text)
     check_audio(ask)
     if ask.model is not None:
-        finished(ask.model)
-        check_source(_recipe(ask, text), checkpoint_in(ask.model))
+        check_source(_recipe(ask, text), model_in(ask.model))
     return Takes() if ask.recordings is None else held_out(read_takes(ask.recordings, text))
 
 
@@ -221,6 +222,16 @@ def _longest_ms(speech: Path, text: str) -> float:
     said = [cut for cut in read_corpus(speech) if label_of(cut) == text]
     lengths = [cut.supervisions[0].alignment["phone"][0].duration for cut in said]
     return 1e3 * float(np.quantile(lengths, _NEARLY_ALL))
+
+
+def _start(ask: Ask, text: str, longest_ms: float = 0.0) -> Path | None:
+    """What training starts from: the model asked for, or the phones that ship where they fit."""
+    if ask.model is not None:
+        return model_in(ask.model)
+    recipe, phones = _recipe(ask, text, longest_ms), shipped(PHONES)
+    body: Any = load_phones(phones).body
+    fits = recipe.body == name_of(body) and getattr(recipe, recipe.body) == body.config
+    return phones if fits else None
 
 
 def _ipa(words: tuple[Word, ...]) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from ..flags import Data, DryRun, Json, Out, Resume, Seed, Set, overrides
-from ..folders import checkpoint_in, recipe_folder
+from ..folders import recipe_folder
 from ..printing import show
+from ..shipped import model_in
 
 EXAMPLE = (
     "Example: compress finetune keywords-tiny --model runs/search --data clips/ "
@@ -25,7 +26,7 @@ def finetune(
         Path | None,
         typer.Option(
             help="Run folder or checkpoint to start from: an encoder, or a model of keywords or "
-            "phones."
+            "phones; otolite-phones ships."
         ),
     ] = None,
     random_init: Annotated[
@@ -59,7 +60,7 @@ def finetune(
     from train.task_recipes import TASKS
 
     asked = load_kind(recipe, "task", TASKS, recipe_folder("train"), overrides(set_, seed))
-    source = None if model is None else checkpoint_in(model)
+    source = None if model is None else model_in(model)
     if isinstance(asked, PhonesRecipe):
         if negatives:
             raise typer.BadParameter("--negatives are for keywords in running sound")

@@ -52,8 +52,9 @@ def keyword(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder of compress finetune, of other words: training starts from its body, "
-            "and --enroll enrols takes in it."
+            help="Run folder of compress finetune, of phones or other words: training starts from "
+            "its body, by default from that of otolite-phones, which ships; --enroll enrols takes "
+            "in a model of words."
         ),
     ] = None,
     false_alarms_per_hour: Annotated[

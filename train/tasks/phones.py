@@ -56,11 +56,21 @@ class PhoneModel(nn.Module):
         return logits
 
 
-def save_phones(folder: Path, model: PhoneModel) -> None:
-    """Write a phone model's checkpoint; its run folder says what it was made from."""
+def save_phones(
+    folder: Path, model: PhoneModel, *, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write a phone model's checkpoint; `provenance` says in JSON values what it was made from.
+
+    None: its run folder says it.
+    """
     body: Any = model.body
-    sizes = dataclasses.asdict(body.config)
-    record = {"family": FAMILY, "labels": list(LABELS), "body": name_of(body), "sizes": sizes}
+    record = {
+        "family": FAMILY,
+        "labels": list(LABELS),
+        "body": name_of(body),
+        "sizes": dataclasses.asdict(body.config),
+        **({} if provenance is None else {"provenance": dict(provenance)}),
+    }
     save_checkpoint(folder, record, model.state_dict())
 
 

@@ -137,7 +137,10 @@ def main() -> None:
     ]
     rows = run_all(tasks, options.runs, workers=options.workers)
     for spotter in chosen:
-        own = {seed: rows[f"{spotter.name}/seed{seed}"] for seed in SEEDS[: options.seeds]}
+        own = {
+            seed: {**rows[f"{spotter.name}/seed{seed}"], **rows[first(spotter)]}
+            for seed in SEEDS[: options.seeds]
+        }
         best = min(own, key=lambda seed: own[seed]["valid_misses"])
         ship(options.runs / f"{spotter.name}/seed{best}", options.place / spotter.name)
         ship_phones(spotter, setting, options.phones_place)
@@ -271,6 +274,7 @@ def spot(folder: Path, setting: Setting, spotter: Spotter, seed: int) -> Row:
     words = [row["words"] for row in chosen["keywords"]]
     missed = sum(row["words"] * row.get("miss_ratio", 0.0) for row in chosen["keywords"])
     return {
+        "updates": scaled(recipe, setting).updates,
         "valid_misses": missed / sum(words),
         "calibration": chosen,
         "test": {key: value for key, value in found.to_dict().items() if key != "curves"},

@@ -40,6 +40,9 @@ def told(canonical, perceived, recognized):
         ("S T AA P", "S T AA P", "AH S T AA P", [". S T AA P", ". S T AA P", "AH S T AA P"]),
         # both put a sound in before the same phone, and it is not the same sound
         ("K AE", "AH K AE", "IH K AE", [". K AE", "AH K AE", "IH K AE"]),
+        # in each other's place: two substitutions, as they are in `paired`
+        ("AE S K", "AE K S", "AE S K", ["AE S K", "AE K S", "AE S K"]),
+        ("AE S K", "AE S K", "AE K S", ["AE S K", "AE S K", "AE K S"]),
         # the K that was left out is the one that was not heard
         ("B UH K K EY S", "B UH K EY S", "B UH K EY S",
          ["B UH K K EY S", "B UH . K EY S", "B UH . K EY S"]),

@@ -13,7 +13,10 @@ EXAMPLE = "Example: compress prepare librispeech --part dev-clean --out data/lib
 
 def prepare(
     corpus: Annotated[
-        str, typer.Argument(help="librispeech, libri_light, speech_commands or folder.")
+        str,
+        typer.Argument(
+            help="librispeech, libri_light, speech_commands, speechocean762, l2_arctic or folder."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Corpus folder to make, to go on in or to add a part to.")

@@ -7,6 +7,12 @@ PHONES = (
 )  # fmt: skip
 """Without stress, as CMUdict and speechocean762 have them."""
 
+PAUSE = "SIL"
+"""No sound, between phones that are told."""
+
+UNCLEAR = "ERR"
+"""A sound that is no English phone."""
+
 _IPA = {
     "ɑː": "AA", "ɑ": "AA", "ɒ": "AA", "a": "AA", "æ": "AE", "ʌ": "AH", "ə": "AH", "ɐ": "AH",
     "ɔː": "AO", "ɔ": "AO", "oː": "AO", "aʊ": "AW", "aɪ": "AY", "b": "B", "tʃ": "CH", "d": "D",

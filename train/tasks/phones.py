@@ -16,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..data.arpabet import PHONES
+from ..data.arpabet import PAUSE, PHONES, UNCLEAR
 from ..data.audio import PackedAudio
 from ..data.batches import Batch, FixedBatches
 from ..errors import TrainError
@@ -32,7 +32,7 @@ from .bodies import BODIES, CausalBody, is_causal, name_of
 
 FAMILY = "phones"
 BLANK = "_blank_"
-LABELS = (BLANK, *PHONES, "SIL", "ERR")
+LABELS = (BLANK, *PHONES, PAUSE, UNCLEAR)
 """CTC's blank, ARPAbet, a pause, and a sound that is no English phone."""
 
 _TAIL_SAMPLES = SAMPLE_RATE // 4

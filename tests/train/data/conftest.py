@@ -1,11 +1,14 @@
 """Little recordings, and the real ones where they are."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+sys.path.insert(0, str(Path(__file__).parent))  # learners_trees, for the tests here
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

@@ -1,6 +1,7 @@
 """The phones of recordings: told by the corpus, or by a lexicon."""
 
 import pytest
+from learners_trees import write_speechocean762
 from lhotse import CutSet
 
 from train.data.arpabet import PHONES
@@ -8,29 +9,12 @@ from train.data.corpora import speechocean762
 from train.data.corpus import read_corpus
 from train.data.cuts import recording_cut
 from train.data.prepare import prepare
-from train.data.said import phones_said, with_phones
+from train.data.said import phones_said, with_phones, without_phones
 from train.errors import DataError
 
 
 def cut(name, label=""):
     return recording_cut(name, name, duration_s=1.0, partition="train", label=label)
-
-
-def published(root, write_tone):
-    """A speaker of each partition, as the publisher lays them out."""
-    (root / "resource").mkdir(parents=True)
-    phones = ""
-    for partition, name in (("train", "000010011"), ("test", "000030012")):
-        folder = root / partition
-        folder.mkdir()
-        place = f"WAVE/SPEAKER{name[:5]}/{name}.WAV"
-        write_tone(f"{root}/{place}", seconds=0.5)
-        (folder / "wav.scp").write_text(f"{name}\t{place}\n")
-        (folder / "text").write_text(f"{name}\tWE CALL\n")
-        (folder / "utt2spk").write_text(f"{name}\t{name[:5]}\n")
-        phones += f"{name}.0\tW_B IY0_E\n{name}.1\tK_B AO0_I L_E\n"
-    (root / "resource/text-phone").write_text(phones)
-    return root
 
 
 def test_told_phones_come_before_the_text():
@@ -42,6 +26,16 @@ def test_told_phones_come_before_the_text():
 
 def test_recordings_without_words_are_left_out():
     assert phones_said(CutSet.from_cuts([cut("a")])) == {}
+
+
+def test_recordings_whose_phones_nobody_knows_are_left_out_whatever_their_text():
+    cuts = CutSet.from_cuts([without_phones(cut("a", "yes")), with_phones(cut("b", "yes"), ["Y"])])
+    assert phones_said(cuts) == {"b": ("Y",)}
+
+
+def test_pauses_and_unclear_sounds_are_said_as_phones_are():
+    told = with_phones(cut("a"), ["sil", "Y", "ERR"])
+    assert phones_said(CutSet.from_cuts([told])) == {"a": ("SIL", "Y", "ERR")}
 
 
 def test_a_phone_that_is_none_is_named():
@@ -59,7 +53,7 @@ def test_a_manifest_may_tell_phones(tmp_path, write_tone):
 
 
 def test_the_published_tree_is_read(tmp_path, write_tone):
-    root = published(tmp_path / "speechocean762", write_tone)
+    root = write_speechocean762("speechocean762", write_tone)
     prepare("speechocean762", tmp_path / "out", source=root, progress=False)
     cuts = read_corpus(tmp_path / "out")
     assert [(item.partition, item.supervisions[0].speaker) for item in cuts] == [
@@ -70,7 +64,7 @@ def test_the_published_tree_is_read(tmp_path, write_tone):
 
 
 def test_a_sentence_without_phones_is_an_error(tmp_path, write_tone):
-    root = published(tmp_path, write_tone)
+    root = write_speechocean762(tmp_path, write_tone)
     (root / "resource/text-phone").write_text("000010011.0\tW_B IY0_E\n")
     with pytest.raises(DataError, match="no phones of '000030012'"):
         speechocean762.cuts(root)
@@ -78,7 +72,7 @@ def test_a_sentence_without_phones_is_an_error(tmp_path, write_tone):
 
 @pytest.mark.parametrize("missing", ["resource/text-phone", "train/text", "test/wav.scp"])
 def test_a_missing_table_is_named(tmp_path, write_tone, missing):
-    root = published(tmp_path, write_tone)
+    root = write_speechocean762(tmp_path, write_tone)
     (root / missing).unlink()
     with pytest.raises(DataError, match="is missing"):
         list(speechocean762.cuts(root))

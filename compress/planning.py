@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .calibration import Audio
     from .distill.in_place import KeywordSupernetRecipe
     from .distill.stages import DistillRecipe
-    from .exporting import GraphFlags, Int8Flags
+    from .exporting import DecisionFlags, GraphFlags, Int8Flags
     from .forms import FormFlags
 
 _PACKAGES = {
@@ -243,6 +243,7 @@ def phone_training(recipe: "PhonesRecipe", model: Path | None, data: Path) -> di
 def exporting(
     run: Path,
     out: Path,
+    flags: "DecisionFlags",
     form: "FormFlags",
     int8: "Int8Flags | None" = None,
     graphs: "GraphFlags | None" = None,
@@ -250,22 +251,37 @@ def exporting(
     """What a bundle would be made of, and whether its place is free.
 
     Raises:
-        CompressError: no finished run of compress finetune, a place that must not be replaced, or a
-            form that the model cannot run in.
+        CompressError: no finished run of compress finetune, a place that must not be replaced, a
+            form that the model cannot run in, or a flag that it has no use for.
         TrainError: the calibration corpus cannot be used.
     """
+    from train.phones_recipe import PhonesRecipe
     from train.tasks.keywords import load_keywords
 
-    from .exporting import GraphFlags, check_place, clips_of_a_run, finished
+    from .exporting import (
+        GraphFlags,
+        check_place,
+        clips_of_a_run,
+        finished_run,
+        steps_of_phones,
+    )
     from .forms import in_form
 
-    recipe, _, scores = finished(run)
-    _, streaming = in_form(load_keywords(run / "model"), recipe, form)
+    recipe, _, scores = finished_run(run)
     graphs = graphs or GraphFlags()
+    audio = None
+    about: dict[str, Any]
+    if isinstance(recipe, PhonesRecipe):
+        step, streaming = steps_of_phones(run, flags, form, int8, graphs)
+        about = {"labels": step.model.labels, "frames": step.chunk_frames}
+    else:
+        _, streaming = in_form(load_keywords(run / "model"), recipe, form)
+        about = {"labels": scores["labels"]}
+        if int8 is not None:
+            audio = clips_of_a_run(int8, recipe, scores["labels"])
     replaced = check_place(out)
-    audio = None if int8 is None else clips_of_a_run(int8, recipe, scores["labels"])
     return {
-        "labels": scores["labels"],
+        **about,
         **_streamed(streaming),
         **_graphs(graphs, streaming, int8),
         **_stored(int8, audio),

@@ -16,6 +16,8 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runtime.phone_stream import TAIL_S
+
 from ..data.arpabet import PHONES
 from ..data.audio import PackedAudio
 from ..data.batches import Batch, FixedBatches
@@ -35,8 +37,8 @@ BLANK = "_blank_"
 LABELS = (BLANK, *PHONES, "SIL", "ERR")
 """CTC's blank, ARPAbet, a pause, and a sound that is no English phone."""
 
-_TAIL_SAMPLES = SAMPLE_RATE // 4
-"""Of silence after a recording: a causal body tells its last phone late."""
+_TAIL_SAMPLES = round(TAIL_S * SAMPLE_RATE)
+"""Of silence after a recording, as a stream of it ends."""
 
 
 class PhoneModel(nn.Module):

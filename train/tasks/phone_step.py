@@ -1,0 +1,23 @@
+"""A phone model as one step of a stream: it is judged at every frame."""
+
+from torch import Tensor
+
+from .causal_step import CausalStep
+
+
+class PhoneStep(CausalStep):
+    """Posteriors of a `PhoneModel`'s labels in each frame of a chunk, (frames, labels)."""
+
+    @property
+    def answer_shape(self) -> tuple[int, ...]:
+        """(frames, labels)."""
+        return (self.chunk_frames, len(self.model.labels))
+
+    def judged(self, vectors: Tensor) -> Tensor:
+        """Every vector's."""
+        posteriors: Tensor = self.model.classifier(vectors).softmax(-1)
+        return posteriors
+
+    def all_judged(self, vectors: Tensor) -> Tensor:
+        """The same, chunk by chunk."""
+        return self.judged(vectors).unflatten(1, (-1, self.chunk_frames))

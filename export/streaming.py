@@ -273,10 +273,11 @@ def _check_shapes(step: Step, answer_shape: tuple[int, ...]) -> None:
     for chunks in (1, 3):
         pcm = probe(chunks * step.chunk_samples + step.chunk_samples // 2, batch=2, seed=0)
         answers = step.trained(pcm)
-        if answers.shape != (2, chunks, *answer_shape):
+        expected = (2, chunks, *answer_shape)
+        if answers.shape != expected:
             raise ExportError(
-                f"answers must give {(2, chunks, *answer_shape)} posteriors to {pcm.shape} samples, "
-                f"got {answers.shape}"
+                f"answers must give {expected} posteriors to {pcm.shape} samples, got "
+                f"{answers.shape}"
             )
 
 

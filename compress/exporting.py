@@ -30,6 +30,7 @@ from train.tasks.phones import load_phones
 from . import CompressError
 from .calibration import Audio, choose
 from .forms import INCREMENTAL, SAMPLES_PER_MS, FormFlags, in_form, phone_steps
+from .phone_clips import SpokenAudio, choose_spoken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ class Int8Flags:
     seed: int = 0
     """Of the choice of clips."""
 
-    def quantization(self, audio: Audio) -> Quantization:
+    def quantization(self, audio: Audio | SpokenAudio) -> Quantization:
         """What is asked of `export_keywords`; the audio is decoded.
 
         Raises:
@@ -164,7 +165,11 @@ def export_run(
     check_place(out)
     provenance = {"licence_of_training_data": licence, **run}
     if isinstance(recipe, PhonesRecipe):
-        step, streaming = steps_of_phones(folder, flags, form, int8, graphs)
+        step, streaming = steps_of_phones(folder, flags, form, graphs)
+        quantization = None
+        if int8 is not None:
+            spoken = choose_spoken(int8.calibration, recipe, step, seed=int8.seed)
+            quantization = int8.quantization(spoken)
         return export_phones(
             step,
             out,
@@ -174,6 +179,7 @@ def export_run(
             frames=step.chunk_frames,
             provenance=provenance,
             measured={part: scores[part] for part in ("valid", "test") if part in scores},
+            quantization=quantization,
             formats=graphs.formats,
         )
     model = load_keywords(folder / "model")
@@ -203,7 +209,7 @@ def export_run(
 
 
 def steps_of_phones(
-    folder: Path, flags: DecisionFlags, form: FormFlags, int8: Int8Flags | None, graphs: GraphFlags
+    folder: Path, flags: DecisionFlags, form: FormFlags, graphs: GraphFlags
 ) -> tuple[PhoneStep, Streaming]:
     """The steps of a phone model's run, and how they stream.
 
@@ -219,11 +225,6 @@ def steps_of_phones(
         raise CompressError(
             "--length is for graphs of windows, and a phone model runs step by step, a chunk at a "
             "time; leave it out"
-        )
-    if int8 is not None:
-        raise CompressError(
-            f"--precision {int8.precision} of a phone model cannot be judged yet: the gate asks "
-            "for one right label a clip. Export float32"
         )
     return phone_steps(load_phones(folder / "model"), form)
 

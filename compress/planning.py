@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .distill.stages import DistillRecipe
     from .exporting import DecisionFlags, GraphFlags, Int8Flags
     from .forms import FormFlags
+    from .phone_clips import SpokenAudio
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
@@ -266,13 +267,16 @@ def exporting(
         steps_of_phones,
     )
     from .forms import in_form
+    from .phone_clips import choose_spoken
 
     recipe, _, scores = finished_run(run)
     graphs = graphs or GraphFlags()
-    audio = None
+    audio: Audio | SpokenAudio | None = None
     about: dict[str, Any]
     if isinstance(recipe, PhonesRecipe):
-        step, streaming = steps_of_phones(run, flags, form, int8, graphs)
+        step, streaming = steps_of_phones(run, flags, form, graphs)
+        if int8 is not None:
+            audio = choose_spoken(int8.calibration, recipe, step, seed=int8.seed)
         about = {"labels": step.model.labels, "frames": step.chunk_frames}
     else:
         _, streaming = in_form(load_keywords(run / "model"), recipe, form)
@@ -353,7 +357,7 @@ def _graphs(
     }
 
 
-def _stored(int8: "Int8Flags | None", audio: "Audio | None") -> dict[str, Any]:
+def _stored(int8: "Int8Flags | None", audio: "Audio | SpokenAudio | None") -> dict[str, Any]:
     """How weights would be stored, and by what audio."""
     if int8 is None or audio is None:
         return {"precision": "float32"}

@@ -1,17 +1,23 @@
 """`compress export` of phones: a bundle whose stream is what was trained, and what is refused."""
 
 import json
+from itertools import cycle
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import runtime
 from compress import CompressError
-from compress.exporting import finished
+from compress.exporting import DecisionFlags, export_run, finished
 from compress.forms import FormFlags, phone_steps
+from compress.phone_clips import choose_spoken
+from train.data.audio import PackedAudio
 from train.models.causal_tcn import CausalTcn, CausalTcnConfig
-from train.tasks.phones import LABELS, PhoneModel, load_phones, save_phones
+from train.phones_recipe import PhonesRecipe
+from train.recipe import check
+from train.tasks.phones import LABELS, PhoneModel, load_phones, phone_error_rate, save_phones
 
 SIZES = {"channels": 8, "dilations": [1, 2]}
 RECIPE = {
@@ -41,8 +47,6 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(run, tmp_path_factory):
-    from compress.exporting import DecisionFlags, export_run
-
     out = tmp_path_factory.mktemp("bundles") / "phones.bundle"
     export_run(run, out, flags=DecisionFlags(), form=FormFlags(chunk_ms=120), licence="CC0")
     return out
@@ -121,6 +125,77 @@ def test_a_verb_of_keywords_is_refused_in_one_line(call, bundle, tmp_path, verb)
     assert "'phones' is a bundle of phones, which has no keywords to listen for" in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """Hiss of several lengths that says it is phones; one is longer than training takes."""
+    root = tmp_path_factory.mktemp("spoken")
+    rng = np.random.default_rng(0)
+    lines = ["path,text,split,phones"]
+    for number, partition in enumerate([*["train"] * 5, "valid", "valid", "test"]):
+        seconds = 1.5 if number == 4 else 0.5 + number / 20
+        waveform = rng.normal(0, 0.1, round(seconds * 16_000))
+        soundfile.write(root / f"{number}.wav", waveform, 16_000)
+        lines.append(f"{number}.wav,,{partition},AA B AA K")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("precision", ["int8-static", "int8-dynamic"])
+def test_it_is_written_in_8_bits_where_phones_stay_right(call, run, spoken, tmp_path, precision):
+    out = tmp_path / "a.bundle"
+    words = ("--precision", precision, "--calibration", spoken, "--json")
+    lenient = ("--min-snr-db", 3, "--max-accuracy-drop", 1)
+    code, told, err = call("export", run, "--out", out, *words, *lenient)
+    assert code == 0, err
+    rows = json.loads(told)
+    assert (rows["calibration_clips"], rows["valid"]["clips"]) == (4, 2)
+    assert rows["streams_snr_db"] >= 3
+    assert rows["float32"]["test"] == SCORES["test"]
+    assert rows["model_size_bytes"] < rows["float32"]["model_size_bytes"]
+    assert call("doctor", out)[0] == 0
+
+    code, told, err = call("export", run, "--out", tmp_path / "b", *words, "--dry-run")
+    assert code == 0, err
+    rows = json.loads(told)
+    assert (rows["precision"], rows["calibration_clips"], rows["compared_clips"]) == (
+        precision, 4, 2,
+    )  # fmt: skip
+
+
+def test_what_loses_phones_in_8_bits_is_not_written(call, run, spoken, tmp_path, monkeypatch):
+    rates = cycle([0.5, 0.4])  # in 8 bits first, then in float
+    monkeypatch.setattr("compress.phone_clips.error_rate", lambda *_: next(rates))
+    words = ("--precision", "int8-static", "--calibration", spoken, "--min-snr-db", 3)
+    code, _, err = call("export", run, "--out", tmp_path / "a.bundle", *words)
+    assert code == 1
+    assert "accuracy falls from 0.6000 to 0.5000, 0.005 may be lost" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gates_accuracy_is_what_a_training_measures(run, spoken):
+    model = load_phones(run / "model")
+    step, _ = phone_steps(model, FormFlags(chunk_ms=120))
+    recipe = check(RECIPE, PhonesRecipe, "a test")
+    chosen = choose_spoken(spoken, recipe, step, seed=0)
+    evidence = chosen.evidence()
+    answers = list(step.answers(torch.from_numpy(evidence.windows)).numpy())
+    packed = PackedAudio.of(chosen.compared, progress=False)
+    rate = phone_error_rate(model, chosen.compared, packed, chosen.said)
+    assert evidence.accuracy(answers) == pytest.approx(1.0 - rate)
+    assert 0.0 < rate != 1.0  # some phones are heard
+
+
+def test_without_a_valid_partition_half_of_the_train_one_is_compared(run, spoken, tmp_path):
+    for path in spoken.glob("*.wav"):
+        (tmp_path / path.name).symlink_to(path)
+    text = (spoken / "manifest.csv").read_text().replace(",valid,", ",train,")
+    (tmp_path / "manifest.csv").write_text(text)
+    step, _ = phone_steps(load_phones(run / "model"), FormFlags())
+    chosen = choose_spoken(tmp_path, check(RECIPE, PhonesRecipe, "a test"), step, seed=0)
+    assert (len(chosen.calibration), len(chosen.compared)) == (3, 3)
+    assert not set(chosen.calibration.ids) & set(chosen.compared.ids)
 
 
 def test_what_starts_from_keywords_says_that_a_run_is_of_phones(run):

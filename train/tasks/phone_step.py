@@ -20,4 +20,5 @@ class PhoneStep(CausalStep):
 
     def all_judged(self, vectors: Tensor) -> Tensor:
         """The same, chunk by chunk."""
-        return self.judged(vectors).unflatten(1, (-1, self.chunk_frames))
+        chunks = vectors.shape[1] // self.chunk_frames
+        return self.judged(vectors).reshape(len(vectors), chunks, *self.answer_shape)

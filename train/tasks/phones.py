@@ -37,7 +37,7 @@ BLANK = "_blank_"
 LABELS = (BLANK, *PHONES, "SIL", "ERR")
 """CTC's blank, ARPAbet, a pause, and a sound that is no English phone."""
 
-_TAIL_SAMPLES = round(TAIL_S * SAMPLE_RATE)
+TAIL_SAMPLES = round(TAIL_S * SAMPLE_RATE)
 """Of silence after a recording, as a stream of it ends."""
 
 
@@ -129,7 +129,7 @@ class PhoneObjective(Objective):
         )
         count = sum(len(phones) for phones in wanted)
         spelt = [spelled(row) for row in logits.detach()]
-        return Loss(loss, count, {"phone_error_rate": torch.tensor(_error_rate(spelt, wanted))})
+        return Loss(loss, count, {"phone_error_rate": torch.tensor(error_rate(spelt, wanted))})
 
 
 def spelled(scores: Tensor) -> list[int]:
@@ -151,19 +151,20 @@ def phone_error_rate(
         with torch.inference_mode():
             logits = model(_with_tail(batch, model.body.hop_samples).to(device)).cpu()
         for row, cut_id, length in zip(logits, batch.cut_ids, batch.num_samples, strict=True):
-            frames = -(-(length + _TAIL_SAMPLES) // model.body.hop_samples)
+            frames = -(-(length + TAIL_SAMPLES) // model.body.hop_samples)
             heard.append(spelled(row[:frames]))
             wanted.append([index[phone] for phone in said[cut_id]])
-    return _error_rate(heard, wanted)
+    return error_rate(heard, wanted)
 
 
 def _with_tail(batch: Batch, hop_samples: int) -> Tensor:
     """(batch, samples), silence after each recording, in whole frames."""
-    most = -(-(max(batch.num_samples) + _TAIL_SAMPLES) // hop_samples) * hop_samples
+    most = -(-(max(batch.num_samples) + TAIL_SAMPLES) // hop_samples) * hop_samples
     return functional.pad(batch.waveform, (0, most - batch.waveform.shape[1]))
 
 
-def _error_rate(heard: Sequence[Sequence[int]], wanted: Sequence[Any]) -> float:
+def error_rate(heard: Sequence[Sequence[int]], wanted: Sequence[Any]) -> float:
+    """Edits that make sequences of labels' numbers the wanted ones, over the latter's lengths."""
     edits = sum(
         Levenshtein.distance(found, list(map(int, phones)))
         for found, phones in zip(heard, wanted, strict=True)

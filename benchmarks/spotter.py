@@ -107,7 +107,7 @@ def main() -> None:
             "compress export RUN --format onnx --format tflite"
         )
     bundle = options.bundle or random_bundle(out / "random.bundle")
-    num_keywords = len(load(bundle).manifest.decision.keywords)
+    num_keywords = len(load(bundle).manifest.keyword_decision.keywords)
     pythons = {spotter.name: environment(spotter, out) for spotter in (*OURS, *PEERS)}
     names = write_streams(options.data, out)
     measured = identity(bundle, [out / f"{name}.pcm" for name in names])

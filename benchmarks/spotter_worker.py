@@ -79,7 +79,7 @@ def otolite(task: dict[str, Any]) -> Feed:
     import otolite_runtime
 
     model = otolite_runtime.load(task["bundle"])
-    decision = model.manifest.decision
+    decision = model.manifest.keyword_decision
     kept = dataclasses.replace(
         decision,
         keywords=decision.keywords[: task["keywords"]],

@@ -75,21 +75,27 @@ def choose(
     """
     cuts = read_corpus(data)
     rng = np.random.default_rng(seed)
-    train = _drawn(usable(cuts, partition="train", min_seconds=min_seconds), rng)
+    train = drawn(usable(cuts, partition="train", min_seconds=min_seconds), rng)
     valid = list(partition_of(cuts, "valid"))
     labelled = [cut for cut in valid if label_of(cut) in labels]
-    if not valid:  # half at least is kept for the ranges
-        num_compared = min(MAX_COMPARED_CLIPS, len(train) // 2)
-        train, valid = train[num_compared:], train[:num_compared] or train
+    train, valid = divided(train, valid)
     return Audio(
         calibration=sorted_cuts(train[:MAX_CALIBRATION_CLIPS]),
-        compared=sorted_cuts(_drawn(labelled or valid, rng)[:MAX_COMPARED_CLIPS]),
+        compared=sorted_cuts(drawn(labelled or valid, rng)[:MAX_COMPARED_CLIPS]),
         labels=tuple(labels) if labelled else None,
         window_samples=window_samples,
     )
 
 
-def _drawn(cuts: Iterable[MonoCut], rng: np.random.Generator) -> list[MonoCut]:
+def divided(train: list[MonoCut], valid: list[MonoCut]) -> tuple[list[MonoCut], list[MonoCut]]:
+    """Clips for the ranges and clips to compare on, of one partition each where there are two."""
+    if valid:
+        return train, valid
+    num_compared = min(MAX_COMPARED_CLIPS, len(train) // 2)  # half at least is kept for the ranges
+    return train[num_compared:], train[:num_compared] or train
+
+
+def drawn(cuts: Iterable[MonoCut], rng: np.random.Generator) -> list[MonoCut]:
     """All of them in a random order."""
     cuts = list(cuts)
     return [cuts[number] for number in rng.permutation(len(cuts))]

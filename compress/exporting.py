@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.bundle import export_keywords
+from export.bundle import export_keywords, export_phones
 from export.gate import Limits, Quantization
 from export.quantize import Precision
 from export.targets import DEFAULT_FORMAT
@@ -20,12 +20,17 @@ from runtime.manifest import (
 from train import RecipeError
 from train.keywords_recipe import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
+from train.phones_recipe import PhonesRecipe
 from train.recipe import check
+from train.task_recipes import TASKS
 from train.tasks.keywords import load_keywords
+from train.tasks.phone_step import PhoneStep
+from train.tasks.phones import load_phones
 
 from . import CompressError
 from .calibration import Audio, choose
-from .forms import INCREMENTAL, SAMPLES_PER_MS, FormFlags, in_form
+from .forms import INCREMENTAL, SAMPLES_PER_MS, FormFlags, in_form, phone_steps
+from .phone_clips import SpokenAudio, choose_spoken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,7 @@ class Int8Flags:
     seed: int = 0
     """Of the choice of clips."""
 
-    def quantization(self, audio: Audio) -> Quantization:
+    def quantization(self, audio: Audio | SpokenAudio) -> Quantization:
         """What is asked of `export_keywords`; the audio is decoded.
 
         Raises:
@@ -131,20 +136,20 @@ def export_run(
     folder: Path,
     out: Path,
     *,
-    name: str,
+    name: str | None = None,
     flags: DecisionFlags,
     form: FormFlags,
     licence: str,
     int8: Int8Flags | None = None,
     graphs: GraphFlags = GraphFlags(),
 ) -> Manifest:
-    """Export the model of a fine-tuning run.
+    """Export the model of a fine-tuning run, of keywords or of phones.
 
     Args:
         folder: of the run.
         out: the bundle to write.
-        name: what it is called.
-        flags: when posteriors become an event.
+        name: what it is called; None: the run's task.
+        flags: when posteriors become an event; as they are by default for phones.
         form: in which it streams.
         licence: of the training data.
         int8: how to store weights in 8 bits; None: float32.
@@ -156,8 +161,27 @@ def export_run(
         DataError: the calibration corpus cannot be used.
         ExportError, BundleFault: as `export_keywords`.
     """
-    recipe, run, scores = finished(folder)
+    recipe, run, scores = finished_run(folder)
     check_place(out)
+    provenance = {"licence_of_training_data": licence, **run}
+    if isinstance(recipe, PhonesRecipe):
+        step, streaming = steps_of_phones(folder, flags, form, graphs)
+        quantization = None
+        if int8 is not None:
+            spoken = choose_spoken(int8.calibration, recipe, step, seed=int8.seed)
+            quantization = int8.quantization(spoken)
+        return export_phones(
+            step,
+            out,
+            name=name or recipe.task,
+            labels=step.model.labels,
+            streaming=streaming,
+            frames=step.chunk_frames,
+            provenance=provenance,
+            measured={part: scores[part] for part in ("valid", "test") if part in scores},
+            quantization=quantization,
+            formats=graphs.formats,
+        )
     model = load_keywords(folder / "model")
     classifier, streaming = in_form(model, recipe, form)
     lengths = graphs.lengths(streaming)
@@ -172,16 +196,37 @@ def export_run(
     return export_keywords(
         classifier,
         out,
-        name=name,
+        name=name or recipe.task,
         labels=model.labels,
         streaming=streaming,
         decision=flags.decision(model.labels),
-        provenance={"licence_of_training_data": licence, **run},
+        provenance=provenance,
         measured=measured,
         quantization=quantization,
         formats=graphs.formats,
         lengths=lengths,
     )
+
+
+def steps_of_phones(
+    folder: Path, flags: DecisionFlags, form: FormFlags, graphs: GraphFlags
+) -> tuple[PhoneStep, Streaming]:
+    """The steps of a phone model's run, and how they stream.
+
+    Raises:
+        CompressError: a flag of keywords or of windows, or a form that the model cannot run in.
+    """
+    if flags != DecisionFlags():
+        raise CompressError(
+            "--threshold, --smoothing, --patience and --refractory-ms decide when a keyword was "
+            f"said, and {folder} is a run of phones, of which every frame is told; leave them out"
+        )
+    if graphs.lengths_s:
+        raise CompressError(
+            "--length is for graphs of windows, and a phone model runs step by step, a chunk at a "
+            "time; leave it out"
+        )
+    return phone_steps(load_phones(folder / "model"), form)
 
 
 def clips_of_a_run(int8: Int8Flags, recipe: KeywordsRecipe, labels: Sequence[str]) -> Audio:
@@ -213,6 +258,23 @@ def check_place(out: Path) -> bool:
 
 
 def finished(folder: Path) -> tuple[KeywordsRecipe, dict[str, Any], dict[str, Any]]:
+    """A run of keywords: its recipe, its config and its scores.
+
+    Raises:
+        CompressError: it is not there, not finished, or of phones.
+    """
+    recipe, run, scores = finished_run(folder)
+    if not isinstance(recipe, KeywordsRecipe):
+        raise CompressError(
+            f"{folder} is a run of {recipe.task}, and this wants one of keywords: name a run of "
+            "compress finetune with a recipe whose task is keywords"
+        )
+    return recipe, run, scores
+
+
+def finished_run(
+    folder: Path,
+) -> tuple[KeywordsRecipe | PhonesRecipe, dict[str, Any], dict[str, Any]]:
     """A fine-tuning run's recipe, its config and its scores.
 
     Raises:
@@ -223,12 +285,13 @@ def finished(folder: Path) -> tuple[KeywordsRecipe, dict[str, Any], dict[str, An
     try:
         run = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        recipe = check(run["recipe"], KeywordsRecipe, f"{folder}/config.json")
+        task = run["recipe"].get("task")
+        recipe = check(run["recipe"], TASKS.get(task, KeywordsRecipe), f"{folder}/config.json")
     except FileNotFoundError as fault:
         raise CompressError(
             f"{folder} is not a finished run of compress finetune: {fault.filename} is missing; "
             "go on with it by --resume"
         ) from None
-    except (ValueError, KeyError, TypeError, RecipeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, RecipeError) as fault:
         raise CompressError(f"{folder} is not a run of compress finetune: {fault}") from None
     return recipe, run, scores

@@ -1,6 +1,7 @@
-"""In which form a keyword model streams: anew on every window, or step by step with states."""
+"""In which form a model streams: anew on every window, or step by step with states."""
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -8,14 +9,22 @@ from runtime.manifest import Streaming
 from train import TrainError
 from train.keywords_recipe import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
+from train.tasks.causal_step import CausalStep, least_chunk_frames
 from train.tasks.keyword_step import KeywordStep
 from train.tasks.keywords import KeywordModel
+from train.tasks.phone_step import PhoneStep
+from train.tasks.phones import PhoneModel
 
 from . import CompressError
 
 SLIDING_WINDOW, INCREMENTAL = "sliding_window", "incremental"
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 _HOP_MS = 100
+_PHONES_MS = 160
+"""A step costs an engine as much as it computes: phones are worth waiting this long for."""
+
+
+_Step = TypeVar("_Step", bound=CausalStep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +36,7 @@ class FormFlags:
     hop_ms: int | None = None
     """Of sliding windows: time from one to the next, 100 ms if None."""
     chunk_ms: int | None = None
-    """Of steps: how much is heard in one; the recipe's if None."""
+    """Of steps: how much is heard in one; the recipe's if None, or of phones 160 ms at most."""
 
 
 def in_form(
@@ -54,7 +63,7 @@ def in_form(
                 "--hop-ms is the time between two windows, and this model runs step by step; say "
                 "--chunk-ms, or --form sliding-window"
             )
-        return _step(model, flags.chunk_ms or recipe.chunk_ms)
+        return _step(KeywordStep, model, flags.chunk_ms or recipe.chunk_ms)
     if flags.chunk_ms is not None:
         raise CompressError(
             "--chunk-ms is how much a step hears, and this model runs on windows; say --hop-ms, or "
@@ -63,16 +72,31 @@ def in_form(
     return model, windows(recipe.window_samples, flags)
 
 
+def phone_steps(model: PhoneModel, flags: FormFlags) -> tuple[PhoneStep, Streaming]:
+    """What `export_phones` takes, and the stream that a manifest tells of.
+
+    Raises:
+        CompressError: flags of windows, or a chunk that is no whole number of the body's frames.
+    """
+    if flags.form not in (None, INCREMENTAL) or flags.hop_ms is not None:
+        raise CompressError(
+            "--form sliding-window and --hop-ms are of models that run on windows, and a phone "
+            "model tells every frame once, step by step; leave them out, or say --chunk-ms"
+        )
+    least_ms = least_chunk_frames(model.body) * model.body.hop_samples // SAMPLES_PER_MS
+    most_ms = min(_PHONES_MS, model.body.window_samples // SAMPLES_PER_MS)
+    return _step(PhoneStep, model, flags.chunk_ms or max(1, most_ms // least_ms) * least_ms)
+
+
 def windows(window_samples: int, flags: FormFlags) -> Streaming:
     """Windows of this length, a hop apart."""
     hop_samples = (flags.hop_ms or _HOP_MS) * SAMPLES_PER_MS
     return Streaming(form=SLIDING_WINDOW, window_samples=window_samples, hop_samples=hop_samples)
 
 
-def _step(model: KeywordModel, chunk_ms: int) -> tuple[nn.Module, Streaming]:
+def _step(kind: type[_Step], model: Any, chunk_ms: int) -> tuple[_Step, Streaming]:
     try:
-        # Of a body that hears in chunks, the shortest step is one of them.
-        shortest = KeywordStep(model, getattr(model.body, "chunk_frames", 1))
+        shortest = kind(model, least_chunk_frames(model.body))
     except TrainError as fault:
         raise CompressError(f"--form incremental: {fault}") from None
     least_samples = shortest.chunk_samples
@@ -83,7 +107,7 @@ def _step(model: KeywordModel, chunk_ms: int) -> tuple[nn.Module, Streaming]:
             f"model hears at once, and at most the {shortest.window_samples / SAMPLES_PER_MS:g} ms "
             f"that it judges; got {chunk_ms}"
         )
-    step = KeywordStep(model, times * shortest.chunk_frames)
+    step = kind(model, times * shortest.chunk_frames)
     return step, Streaming(
         form=INCREMENTAL, window_samples=step.window_samples, hop_samples=step.chunk_samples
     )

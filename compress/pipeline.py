@@ -153,7 +153,7 @@ def _recording(
 def _stream(bundle: Path, recording: Path, truth: list[Spoken], tell: Callable[[str], None]) -> str:
     """Tell each event as it comes; returns how many were right."""
     model = runtime.load(bundle)
-    keywords = set(model.manifest.decision.keywords)
+    keywords = set(model.manifest.keyword_decision.keywords)
     spoken = [word for word in truth if word.label in keywords]
     missed = list(spoken)
     false_alarms = 0

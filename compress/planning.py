@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .calibration import Audio
     from .distill.in_place import KeywordSupernetRecipe
     from .distill.stages import DistillRecipe
-    from .exporting import GraphFlags, Int8Flags
+    from .exporting import DecisionFlags, GraphFlags, Int8Flags
     from .forms import FormFlags
+    from .phone_clips import SpokenAudio
 
 _PACKAGES = {
     "train": ("torch", "lightning", "lhotse", "soundfile", "scikit-learn"),
@@ -243,6 +244,7 @@ def phone_training(recipe: "PhonesRecipe", model: Path | None, data: Path) -> di
 def exporting(
     run: Path,
     out: Path,
+    flags: "DecisionFlags",
     form: "FormFlags",
     int8: "Int8Flags | None" = None,
     graphs: "GraphFlags | None" = None,
@@ -250,22 +252,40 @@ def exporting(
     """What a bundle would be made of, and whether its place is free.
 
     Raises:
-        CompressError: no finished run of compress finetune, a place that must not be replaced, or a
-            form that the model cannot run in.
+        CompressError: no finished run of compress finetune, a place that must not be replaced, a
+            form that the model cannot run in, or a flag that it has no use for.
         TrainError: the calibration corpus cannot be used.
     """
+    from train.phones_recipe import PhonesRecipe
     from train.tasks.keywords import load_keywords
 
-    from .exporting import GraphFlags, check_place, clips_of_a_run, finished
+    from .exporting import (
+        GraphFlags,
+        check_place,
+        clips_of_a_run,
+        finished_run,
+        steps_of_phones,
+    )
     from .forms import in_form
+    from .phone_clips import choose_spoken
 
-    recipe, _, scores = finished(run)
-    _, streaming = in_form(load_keywords(run / "model"), recipe, form)
+    recipe, _, scores = finished_run(run)
     graphs = graphs or GraphFlags()
+    audio: Audio | SpokenAudio | None = None
+    about: dict[str, Any]
+    if isinstance(recipe, PhonesRecipe):
+        step, streaming = steps_of_phones(run, flags, form, graphs)
+        if int8 is not None:
+            audio = choose_spoken(int8.calibration, recipe, step, seed=int8.seed)
+        about = {"labels": step.model.labels, "frames": step.chunk_frames}
+    else:
+        _, streaming = in_form(load_keywords(run / "model"), recipe, form)
+        about = {"labels": scores["labels"]}
+        if int8 is not None:
+            audio = clips_of_a_run(int8, recipe, scores["labels"])
     replaced = check_place(out)
-    audio = None if int8 is None else clips_of_a_run(int8, recipe, scores["labels"])
     return {
-        "labels": scores["labels"],
+        **about,
         **_streamed(streaming),
         **_graphs(graphs, streaming, int8),
         **_stored(int8, audio),
@@ -337,7 +357,7 @@ def _graphs(
     }
 
 
-def _stored(int8: "Int8Flags | None", audio: "Audio | None") -> dict[str, Any]:
+def _stored(int8: "Int8Flags | None", audio: "Audio | SpokenAudio | None") -> dict[str, Any]:
     """How weights would be stored, and by what audio."""
     if int8 is None or audio is None:
         return {"precision": "float32"}

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ from torch import nn
 
 from runtime.atomic import replacing_folder
 from runtime.bundle import file_digest
-from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Decision, Manifest, State, Streaming, seal
+from runtime.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    Decision,
+    Manifest,
+    State,
+    Streaming,
+    Tensor,
+    seal,
+)
+from runtime.manifest_rules import KEYWORDS, PHONES
 from runtime.stream import load
 from runtime.verified import TABLE, Cell
 
@@ -22,7 +33,7 @@ from .exportable import Exportable
 from .gate import Accepted, Quantization, quantize
 from .matrix import Offline, float32_cases, int8_cases, verify_bundle
 from .quantize import Precision
-from .streaming import exportable
+from .streaming import exportable, step_of
 from .targets import DEFAULT_FORMAT, Target, get_targets
 from .verify import parity
 
@@ -71,7 +82,78 @@ def export_keywords(
         OSError: the disk is full; nothing is left behind.
     """
     targets = get_targets(formats, None if quantization is None else quantization.quantizer)
+    described = partial(
+        Manifest,
+        name=name,
+        task=KEYWORDS,
+        labels=labels,
+        streaming=streaming,
+        decision=decision,
+        provenance=provenance,
+    )
     exported = exportable(classifier, streaming, len(labels), lengths)
+    return _export(exported, targets, out, described, measured, quantization)
+
+
+def export_phones(
+    step: nn.Module,
+    out: Path,
+    *,
+    name: str,
+    labels: tuple[str, ...],
+    streaming: Streaming,
+    frames: int,
+    provenance: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    quantization: Quantization | None = None,
+    formats: Collection[str] = (DEFAULT_FORMAT,),
+) -> Manifest:
+    """Export a phone model and prove it, as `export_keywords`.
+
+    Args:
+        step: a `streaming.StepModule` whose answer is (frames, labels).
+        out: the bundle's folder; an older one is replaced.
+        name: what people call it.
+        labels: phones, and what else competes with them, in the order of the logits.
+        streaming: incremental; window and hop.
+        frames: of a hop.
+        provenance, measured, quantization, formats: as `export_keywords`.
+
+    Raises:
+        ExportError, BundleFault, OSError: as `export_keywords`.
+    """
+    targets = get_targets(formats, None if quantization is None else quantization.quantizer)
+    shape = (frames, len(labels))
+    described = partial(
+        Manifest,
+        name=name,
+        task=PHONES,
+        labels=labels,
+        streaming=streaming,
+        outputs=(Tensor(name="posteriors", shape=(1, *shape), dtype="float32"),),
+        provenance=provenance,
+    )
+    exported = step_of(step, streaming, shape)
+    return _export(exported, targets, out, described, measured, quantization)
+
+
+def _export(
+    exported: Exportable,
+    targets: Sequence[Target],
+    out: Path,
+    described: Callable[..., Manifest],
+    measured: Mapping[str, Any],
+    quantization: Quantization | None,
+) -> Manifest:
+    """Write graphs, golden pair and manifest, and run the bundle in every way.
+
+    Args:
+        exported: the model in its form.
+        targets: of the formats.
+        out: the bundle's folder.
+        described: a manifest by what is known once its files are: states, files, measured.
+        measured, quantization: as `export_keywords`.
+    """
     precision = Precision.FLOAT32 if quantization is None else quantization.precision
     with replacing_folder(out) as folder:
         graphs = [_written(exported, target, folder, quantization) for target in targets]
@@ -85,14 +167,9 @@ def export_keywords(
             }
         paths = [*(graph.path for graph in graphs), folder / GOLDEN_FILE]
         manifest = seal(
-            Manifest(
-                name=name,
-                labels=labels,
-                streaming=streaming,
-                decision=decision,
+            described(
                 states=exported.states,
                 files={path.name: file_digest(path) for path in paths},
-                provenance=provenance,
                 measured={
                     "precision": precision.value,
                     **figures,

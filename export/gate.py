@@ -1,6 +1,6 @@
 """Is a graph in 8 bits still the model? If not, which layers cost it what it was."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,9 @@ class Evidence:
     is the one that has heard all of it."""
     wanted: NDArray[np.int64] | None
     """(clips,), the right label's number for each of `windows`; None where nobody knows."""
+    accuracy: Callable[[Sequence[NDArray[np.float32]]], float] | None = None
+    """In place of `wanted`, where one label says nothing of a clip: from all posteriors to each of
+    `windows`, (answers, ...), to what is right of them, at most 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,7 @@ class Comparison:
     streams_largest_difference: float | None = None
     """Of a posterior over those streams."""
     accuracy: float | None
-    """In 8 bits, in [0, 1]; of steps, by the answers at the windows' ends."""
+    """In 8 bits, at most 1: the evidence's own, or of steps by the answers at the windows' ends."""
     float32_accuracy: float | None
     """The float graph's, over the same windows."""
 
@@ -168,7 +171,6 @@ class Judge:
         int8 = self._all_answers(graph)
         ratios = {name: self._float32[name].snr_db(int8[name]) for name in int8}
         gaps = {name: self._float32[name].largest_difference(int8[name]) for name in int8}
-        wanted = self._evidence.wanted
         return Comparison(
             snr_db=ratios["windows"],
             odd_lengths_snr_db=ratios.get("odd lengths"),
@@ -176,8 +178,8 @@ class Judge:
             largest_difference=gaps["windows"],
             odd_lengths_largest_difference=gaps.get("odd lengths"),
             streams_largest_difference=gaps.get("streams"),
-            accuracy=_accuracy(int8["windows"], wanted),
-            float32_accuracy=_accuracy(self._float32["windows"], wanted),
+            accuracy=_accuracy(int8["windows"], self._evidence),
+            float32_accuracy=_accuracy(self._float32["windows"], self._evidence),
         )
 
     def sensitivity(self, quantizer: LayerQuantizer, names: Collection[str]) -> dict[str, float]:
@@ -335,7 +337,7 @@ class _Answers:
     """What a graph says to some recordings."""
 
     posteriors: list[NDArray[np.float32]]
-    """(answers, labels) of each recording."""
+    """(answers, ..., labels) of each recording."""
     logits: list[NDArray[np.float32]]
     """The same before the softmax, which ignores the mean: it is zero."""
 
@@ -373,9 +375,11 @@ def _answers(graph: bytes, recordings: Iterable[NDArray[np.float32]], target: Ta
     return answers
 
 
-def _accuracy(answers: _Answers, wanted: NDArray[np.int64] | None) -> float | None:
-    """By the last answer to each recording."""
-    if wanted is None:
+def _accuracy(answers: _Answers, evidence: Evidence) -> float | None:
+    """The evidence's own, or else by the last answer to each recording."""
+    if evidence.accuracy is not None:
+        return evidence.accuracy(answers.posteriors)
+    if evidence.wanted is None:
         return None
     last = np.stack([posteriors[-1] for posteriors in answers.posteriors])
-    return float((last.argmax(axis=1) == wanted).mean())
+    return float((last.argmax(axis=1) == evidence.wanted).mean())

@@ -34,7 +34,11 @@ _MOST_CHUNKS = 256
 
 
 class StepModule(Protocol):
-    """A causal classifier, one chunk at a time; an nn.Module that wraps the trained model."""
+    """A causal classifier, one chunk at a time; an nn.Module that wraps the trained model.
+
+    What it answers to a chunk is one row of posteriors, (labels,), or one for each of the chunk's
+    frames, (frames, labels): its answer's shape.
+    """
 
     chunk_samples: int
     """Samples of a step."""
@@ -51,7 +55,7 @@ class StepModule(Protocol):
             states: in the order of `states`.
 
         Returns:
-            posteriors (1, labels), and the next states in the same order.
+            posteriors (1, *answer's shape), and the next states in the same order.
         """
 
     def answers(self, waveform: Tensor) -> Tensor:
@@ -61,7 +65,7 @@ class StepModule(Protocol):
             waveform: (batch, samples).
 
         Returns:
-            posteriors (batch, samples // chunk_samples, labels), each at its chunk's end.
+            posteriors (batch, samples // chunk_samples, *answer's shape), each to its chunk.
         """
 
 
@@ -80,18 +84,18 @@ class Step:
         target.write_step(self.module, path)
 
     def answers(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The trained form's to a recording (1, samples): (answers, labels)."""
+        """The trained form's to a recording (1, samples): (answers, *answer's shape)."""
         answers: NDArray[np.float32] = self.trained(pcm)[0]
         return answers
 
     def trained(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Whole recordings (batch, samples) to (batch, answers, labels)."""
+        """Whole recordings (batch, samples) to (batch, answers, *answer's shape)."""
         with torch.inference_mode():
             answers: NDArray[np.float32] = _step(self.module).answers(torch.from_numpy(pcm)).numpy()
         return answers
 
     def streamed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Step by step from the initial states: (1, samples) to (answers, labels)."""
+        """Step by step from the initial states: (1, samples) to as many answers."""
         states = [torch.full(state.shape, state.initial) for state in self.states]
         rows = []
         with torch.inference_mode():
@@ -151,7 +155,21 @@ def exportable(
             "a graph of steps takes one chunk at a time and no other lengths; leave them out, or "
             "export the sliding_window form"
         )
-    step = checked(classifier, num_labels)
+    return step_of(classifier, streaming, (num_labels,))
+
+
+def step_of(module: nn.Module, streaming: Streaming, answer_shape: tuple[int, ...]) -> Step:
+    """A step module in the form that a manifest will state, as `exportable`.
+
+    Args:
+        module: a `StepModule`; it is left as it is.
+        streaming: of steps.
+        answer_shape: what it answers to a chunk.
+
+    Raises:
+        ExportError: as `checked`, or the step's chunk and window are not the stream's.
+    """
+    step = checked(module, answer_shape)
     wanted = (streaming.hop_samples, streaming.window_samples)
     if (step.chunk_samples, step.window_samples) != wanted:
         raise ExportError(
@@ -162,12 +180,12 @@ def exportable(
     return step
 
 
-def checked(module: nn.Module, num_labels: int) -> Step:
+def checked(module: nn.Module, answer_shape: tuple[int, ...]) -> Step:
     """Take a step module for export.
 
     Args:
         module: a `StepModule`; it is left as it is.
-        num_labels: of its posteriors.
+        answer_shape: of its posteriors, (labels,) or (frames, labels).
 
     Raises:
         ExportError: it offers something else than a `StepModule` does, or its stream differs from
@@ -175,7 +193,7 @@ def checked(module: nn.Module, num_labels: int) -> Step:
     """
     step = _ready(module)
     _check_states(step.states)
-    _check_shapes(step, num_labels)
+    _check_shapes(step, answer_shape)
     for pcm in step.recordings(seed=0):
         _check_stream(step, pcm)
     return step
@@ -231,14 +249,14 @@ def _check_states(states: Sequence[State]) -> None:
         )
 
 
-def _check_shapes(step: Step, num_labels: int) -> None:
+def _check_shapes(step: Step, answer_shape: tuple[int, ...]) -> None:
     """Of one step, and of the trained form."""
     pcm = probe(step.chunk_samples, batch=1, seed=0)
     states = [torch.full(state.shape, state.initial) for state in step.states]
     with torch.inference_mode():
         outputs = step.module(torch.from_numpy(pcm), *states)
     wanted = {
-        "posteriors": (1, num_labels),
+        "posteriors": (1, *answer_shape),
         **{f"{state.name}{_NEXT}": state.shape for state in step.states},
     }
     if not isinstance(outputs, tuple) or len(outputs) != len(wanted):
@@ -255,17 +273,18 @@ def _check_shapes(step: Step, num_labels: int) -> None:
     for chunks in (1, 3):
         pcm = probe(chunks * step.chunk_samples + step.chunk_samples // 2, batch=2, seed=0)
         answers = step.trained(pcm)
-        if answers.shape != (2, chunks, num_labels):
+        expected = (2, chunks, *answer_shape)
+        if answers.shape != expected:
             raise ExportError(
-                f"answers must give {(2, chunks, num_labels)} posteriors to {pcm.shape} samples, "
-                f"got {answers.shape}"
+                f"answers must give {expected} posteriors to {pcm.shape} samples, got "
+                f"{answers.shape}"
             )
 
 
 def _check_stream(step: Step, pcm: NDArray[np.float32]) -> None:
     """Raises ExportError where steps answer otherwise than the trained form."""
     streamed, trained = step.streamed(pcm), step.answers(pcm)
-    gaps = np.abs(streamed - trained).max(axis=1)
+    gaps = np.abs(streamed - trained).reshape(len(trained), -1).max(axis=1)
     wrong = np.flatnonzero(~(gaps <= TOLERANCE))  # NaN is wrong too
     if len(wrong):
         first = int(wrong[0])

@@ -59,7 +59,7 @@ class Golden:
     pcm: np.ndarray
     """float32 (batch, samples) in [-1, 1]; for a model with states (1, answers * hop_samples)."""
     posteriors: np.ndarray
-    """float32 (answers, num_labels): one a recording, or with states one a hop, from the initial
+    """float32 (answers, *answer_shape): one a recording, or with states one a hop, from the initial
     states on."""
     tolerance: float
     """Largest absolute difference that another machine may show."""
@@ -87,11 +87,12 @@ class Bundle:
         """
         golden = read_golden(self.files[GOLDEN_FILE], file or self.manifest.model_file)
         manifest = self.manifest
-        num_labels = len(manifest.labels)
-        if golden.posteriors.shape[1] != num_labels:
+        answers = golden.posteriors.shape[1:], manifest.answer_shape
+        if answers[0] != answers[1]:
+            given, wanted = (" x ".join(map(str, shape)) for shape in answers)
             raise BundleFault(
-                f"{GOLDEN_FILE}: posteriors have {golden.posteriors.shape[1]} columns and the "
-                f"manifest {num_labels} labels. Export again."
+                f"{GOLDEN_FILE}: posteriors have {given} columns and the manifest {wanted} labels. "
+                "Export again."
             )
         try:
             num_answers = form_of(manifest.streaming).num_answers(
@@ -180,9 +181,10 @@ def read_golden(data: bytes, file: str) -> Golden:
     posteriors, tolerance = (
         arrays.get(f"{file}.{name}", arrays[name]) for name in ("posteriors", "tolerance")
     )
-    for name, array in (("pcm", pcm), ("posteriors", posteriors)):
-        if array.dtype != np.float32 or array.ndim != 2:
-            raise BundleFault(f"{GOLDEN_FILE}: {name} must be float32 with 2 dimensions")
+    for name, array, sizes in (("pcm", pcm, (2,)), ("posteriors", posteriors, (2, 3))):
+        if array.dtype != np.float32 or array.ndim not in sizes:
+            wanted = " or ".join(map(str, sizes))
+            raise BundleFault(f"{GOLDEN_FILE}: {name} must be float32 with {wanted} dimensions")
         if not np.isfinite(array).all():
             raise BundleFault(f"{GOLDEN_FILE}: {name} must be finite. Export again.")
     if tolerance.shape != () or tolerance.dtype.kind != "f":

@@ -94,7 +94,7 @@ def listen_command(
         RuntimeFault: the bundle, the recording or the microphone cannot be used.
     """
     model = load(bundle, threads=threads)
-    decision = model.manifest.decision
+    decision = model.manifest.keyword_decision
     blocks = None if wav is None else wav_blocks(wav, model.sample_rate)
     events = listen(model, blocks, threshold=threshold, gate=gate, device=device)
     print(

@@ -70,7 +70,7 @@ class SpeechGate:
     @classmethod
     def of(cls, manifest: Manifest) -> "SpeechGate | None":
         """The gate of a bundle's streams; None where more would be kept than `MAX_KEPT_S`."""
-        streaming, decision = manifest.streaming, manifest.decision
+        streaming, decision = manifest.streaming, manifest.keyword_decision
         kept_hops = context_hops(manifest) + pre_roll_hops(manifest)
         if kept_hops * streaming.hop_samples > MAX_KEPT_S * manifest.sample_rate:
             return None
@@ -127,7 +127,7 @@ def pre_roll_hops(manifest: Manifest) -> int:
 
     The gate itself keeps `context_hops` more.
     """
-    decision = manifest.decision
+    decision = manifest.keyword_decision
     looked_back = decision.smoothing_windows - 1 + decision.patience - 1
     return _hops(manifest, PRE_ROLL_S) + looked_back
 

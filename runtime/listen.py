@@ -44,7 +44,7 @@ def listen(
     rate_hz = model.sample_rate if sample_rate is None else sample_rate
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise AudioFault(f"sample_rate must lie in [{MIN_RATE_HZ}, {MAX_RATE_HZ}], got {rate_hz}")
-    stream = model.stream(threshold=threshold, gate=gate)
+    stream = Stream(model, threshold=threshold, gate=gate)
     if blocks is None:
         return _from_microphone(stream, model.sample_rate, device)
     return _events(stream, _resampled(blocks, rate_hz, model.sample_rate))

@@ -14,9 +14,12 @@ from typing import Any
 from .digest import sha256
 from .faults import BundleFault, short
 from .manifest_rules import (
+    KEYWORDS,
+    PHONES,
     check_decision,
     check_names,
     check_states,
+    check_task,
     check_tensors,
     unknown,
     within,
@@ -27,7 +30,6 @@ SCHEMA_VERSION = "1.2"
 """What this runtime writes; it reads every minor version of the same major one."""
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
-TASKS = ("keywords",)
 STREAMING_FORMS = ("sliding_window", "incremental")
 MAX_MODELS = 4
 """Most graphs of one model, each in a format of its own."""
@@ -145,16 +147,18 @@ class Manifest:
     name: str
     labels: tuple[str, ...]
     streaming: Streaming
-    decision: Decision
+    decision: Decision | None = None
+    """Of keywords, and always. Phones have none: in manifest.json the key is left out."""
     files: Mapping[str, str]
     """File name to the sha256 of its bytes in hex, for every file but manifest.json."""
-    task: str = "keywords"
+    task: str = KEYWORDS
     sample_rate: int = 16000
     """Samples per second, in [4000, 192000]."""
     inputs: tuple[Tensor, ...] = ()
     """Empty is filled in: pcm (batch, samples), or with states (1, hop_samples)."""
     outputs: tuple[Tensor, ...] = ()
-    """Empty is filled in with the task's own: posteriors (batch, num_labels), with states of 1."""
+    """Empty is filled in with the task's own: posteriors (batch, num_labels), with states of 1; of
+    phones (1, frames, num_labels), the frames of a hop, one if it is filled in."""
     states: tuple[State, ...] = ()
     """With the incremental form alone, and always: what a step hands to the next. In manifest.json
     the key is left out where there are none, as before schema 1.1."""
@@ -168,8 +172,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         check_version(self.schema_version)
-        if self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
+        check_task(self.task)
         check_names("name", (self.name,))
         within("sample_rate", self.sample_rate, 4000, 192_000)
         check_names("labels", self.labels)
@@ -180,12 +183,34 @@ class Manifest:
             tensor = Tensor(name="pcm", shape=(batch, samples), dtype="float32")
             object.__setattr__(self, "inputs", (tensor,))
         if not self.outputs:
-            tensor = Tensor(name="posteriors", shape=(batch, len(self.labels)), dtype="float32")
+            frames = (1,) if self.task == PHONES else ()
+            shape = (batch, *frames, len(self.labels))
+            tensor = Tensor(name="posteriors", shape=shape, dtype="float32")
             object.__setattr__(self, "outputs", (tensor,))
         check_tensors(self)
         check_states(self)
         check_decision(self)
         _check_files(self.files)
+
+    @property
+    def answer_shape(self) -> tuple[int, ...]:
+        """Of one answer: (num_labels,); of phones (frames, num_labels), the frames of a hop."""
+        return tuple(map(int, self.outputs[0].shape[1:]))
+
+    @property
+    def keyword_decision(self) -> Decision:
+        """When posteriors become an event.
+
+        Raises:
+            BundleFault: the model tells phones, which are no events.
+        """
+        if self.decision is None:
+            raise BundleFault(
+                f"{self.name!r} is a bundle of {self.task}, which has no keywords to listen for; "
+                "this wants one of keywords. runtime.load and stream() give what is heard in it, "
+                "frame by frame."
+            )
+        return self.decision
 
     @property
     def model_file(self) -> str:
@@ -315,14 +340,17 @@ def _models(files: Mapping[str, str]) -> list[str]:
 def _plain(manifest: Manifest) -> dict[str, Any]:
     """The manifest as JSON's own types; Mapping fields may be any mapping, so they are copied."""
     raw = {item.name: getattr(manifest, item.name) for item in dataclasses.fields(manifest)}
-    for name in ("streaming", "decision"):
-        raw[name] = dataclasses.asdict(raw[name])
+    raw["streaming"] = dataclasses.asdict(manifest.streaming)
+    if manifest.decision is None:
+        del raw["decision"]
+    else:
+        raw["decision"] = dataclasses.asdict(manifest.decision)
+        if not manifest.decision.thresholds:
+            del raw["decision"]["thresholds"]
     for name in ("inputs", "outputs", "states"):
         raw[name] = [dataclasses.asdict(tensor) for tensor in raw[name]]
     if not manifest.states:
         del raw["states"]
-    if not manifest.decision.thresholds:
-        del raw["decision"]["thresholds"]
     for name in ("files", "provenance", "measured"):
         raw[name] = dict(raw[name])
     first = ("schema_version", "name", "task", "sample_rate", "streaming", "inputs", "outputs")

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from .faults import BundleFault, short
 from .manifest import Decision, Manifest, State, Streaming, Tensor, check_version, digest_of
+from .manifest_rules import PHONES, check_task
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "a string": (str,),
@@ -40,6 +41,8 @@ class _Reader:
         self._newer = newer  # a newer minor version may hold keys that we pass over
 
     def manifest(self, raw: dict[str, Any]) -> Manifest:
+        task = take(raw, "task", "a string")
+        check_task(task)  # of another one neither the keys nor what they mean are known
         self._only_known(raw, Manifest, "")
         files = take(raw, "files", "an object")
         for name in files:
@@ -48,9 +51,9 @@ class _Reader:
             name=take(raw, "name", "a string"),
             labels=_strings(raw, "labels"),
             streaming=self._streaming(take(raw, "streaming", "an object")),
-            decision=self._decision(take(raw, "decision", "an object")),
+            decision=None if task == PHONES and "decision" not in raw else self._decision(raw),
             files=files,
-            task=take(raw, "task", "a string"),
+            task=task,
             sample_rate=take(raw, "sample_rate", "an integer"),
             inputs=self._tensors(raw, "inputs"),
             outputs=self._tensors(raw, "outputs"),
@@ -69,7 +72,8 @@ class _Reader:
             hop_samples=take(raw, "hop_samples", "an integer", "streaming."),
         )
 
-    def _decision(self, raw: dict[str, Any]) -> Decision:
+    def _decision(self, manifest: dict[str, Any]) -> Decision:
+        raw = take(manifest, "decision", "an object")
         self._only_known(raw, Decision, "decision.")
         thresholds = (
             take(raw, "thresholds", "an object", "decision.") if "thresholds" in raw else {}

@@ -9,9 +9,11 @@ from .faults import BundleFault, short
 if TYPE_CHECKING:
     from .manifest import Manifest, State, Tensor
 
+KEYWORDS, PHONES = "keywords", "phones"
+TASKS = (KEYWORDS, PHONES)
 MAX_LABELS = 10_000
 MAX_SCORES = 1_000_000
-"""Most scores that smoothing keeps, 8 MB."""
+"""Most scores that smoothing keeps, 8 MB; and most that an answer of phones holds."""
 MAX_STATES = 1024
 MAX_STATE_BYTES = 64 << 20
 """Most bytes of all states together: a stream keeps them, and a device has many streams."""
@@ -20,41 +22,60 @@ _FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 
 
 def check_tensors(manifest: "Manifest") -> None:
-    """The graph's face must be the task's: one waveform in, one row of posteriors out.
+    """The graph's face must be the task's: one waveform in, one row of posteriors out, or of phones
+    a row for each frame of a hop.
 
     A graph with states is run on one hop of one stream, so that nothing about it is open.
     """
-    streaming, num_labels = manifest.streaming, len(manifest.labels)
-    if streaming.has_states:
-        _check_face("inputs", manifest.inputs, "pcm", (1,), (streaming.hop_samples,))
-        _check_face("outputs", manifest.outputs, "posteriors", (1,), (num_labels,))
+    streaming, labels = manifest.streaming, (len(manifest.labels),)
+    if manifest.task == PHONES:
+        frames = _frames(manifest)
+        _check_face(manifest, "inputs", "pcm", (1,), (streaming.hop_samples,))
+        _check_face(manifest, "outputs", "posteriors", (1,), (frames,), labels)
+    elif streaming.has_states:
+        _check_face(manifest, "inputs", "pcm", (1,), (streaming.hop_samples,))
+        _check_face(manifest, "outputs", "posteriors", (1,), labels)
     else:
         lengths = ("samples", streaming.window_samples)
-        _check_face("inputs", manifest.inputs, "pcm", ("batch", 1), lengths)
-        _check_face("outputs", manifest.outputs, "posteriors", ("batch", 1), (num_labels,))
+        _check_face(manifest, "inputs", "pcm", ("batch", 1), lengths)
+        _check_face(manifest, "outputs", "posteriors", ("batch", 1), labels)
 
 
-def _check_face(
-    where: str,
-    tensors: tuple["Tensor", ...],
-    name: str,
-    batches: tuple[str | int, ...],
-    sizes: tuple[str | int, ...],
-) -> None:
-    """One tensor of two dimensions, each of which may be written in the given ways."""
+def _frames(manifest: "Manifest") -> int | str:
+    """Of a hop, as stated where that may be, so that it is as wanted; or else what to write."""
+    streaming, num_labels = manifest.streaming, len(manifest.labels)
+    if not streaming.has_states:
+        raise BundleFault(
+            "streaming.form of a phone model must be 'incremental', as it tells every frame once; "
+            f"got {streaming.form!r}. Export again."
+        )
+    stated = [size for tensor in manifest.outputs for size in tensor.shape[1:2]]
+    for frames in stated:
+        if (
+            isinstance(frames, int)
+            and 1 <= frames <= MAX_SCORES // num_labels
+            and streaming.hop_samples % frames == 0
+        ):
+            return frames
+    return f"a divisor of hop_samples {streaming.hop_samples}"
+
+
+def _check_face(manifest: "Manifest", where: str, name: str, *sizes: tuple[str | int, ...]) -> None:
+    """One tensor, each of whose dimensions may be written in the given ways."""
+    tensors: tuple[Tensor, ...] = getattr(manifest, where)
     ok = (
         len(tensors) == 1
         and tensors[0].name == name
         and tensors[0].dtype == "float32"
-        and len(tensors[0].shape) == 2
-        and tensors[0].shape[0] in batches
-        and tensors[0].shape[1] in sizes
+        and len(tensors[0].shape) == len(sizes)
+        and all(size in known for size, known in zip(tensors[0].shape, sizes, strict=True))
     )
     if not ok:
         got = short([f"{tensor.name}: {tensor.dtype} {tensor.shape}" for tensor in tensors])
+        wanted = ", ".join(str(known[0]) for known in sizes)
         raise BundleFault(
-            f"{where} of a keyword model must be [{name}: float32 ({batches[0]}, {sizes[0]})], "
-            f"got {got}"
+            f"{where} of a {manifest.task.removesuffix('s')} model must be [{name}: float32 "
+            f"({wanted})], got {got}"
         )
 
 
@@ -104,27 +125,40 @@ def _check_state(state: "State") -> None:
 
 
 def check_decision(manifest: "Manifest") -> None:
-    """Keywords are labels, and what the decision looks back on is bounded."""
+    """Keywords are labels, and what the decision looks back on is bounded; phones have none."""
+    decision = manifest.decision
+    if manifest.task == PHONES:
+        if decision is not None:
+            raise BundleFault("decision is of keywords, and a phone model has none; leave it out")
+        return
+    if decision is None:
+        raise BundleFault("decision is missing: it says when a keyword model's posteriors count")
     known = set(manifest.labels)
-    strangers = [word for word in manifest.decision.keywords if word not in known]
+    strangers = [word for word in decision.keywords if word not in known]
     if strangers:
         raise BundleFault(
             f"decision.keywords {short(strangers)} are not among the labels "
             f"{short(list(manifest.labels))}"
         )
-    num_scores = manifest.decision.smoothing_windows * len(manifest.decision.keywords)
+    num_scores = decision.smoothing_windows * len(decision.keywords)
     if num_scores > MAX_SCORES:
         raise BundleFault(
             f"decision.smoothing_windows times keywords must be at most {MAX_SCORES:,} scores to "
             f"keep, got {num_scores:,}"
         )
-    span_samples = (manifest.decision.patience - 1) * manifest.streaming.hop_samples
+    span_samples = (decision.patience - 1) * manifest.streaming.hop_samples
     if span_samples >= manifest.streaming.window_samples:
         raise BundleFault(
-            f"decision.patience {manifest.decision.patience} spans {span_samples} samples, and "
+            f"decision.patience {decision.patience} spans {span_samples} samples, and "
             f"the windows that agree must overlap: keep (patience - 1) * hop_samples under "
             f"window_samples {manifest.streaming.window_samples}"
         )
+
+
+def check_task(task: str) -> None:
+    """Raises BundleFault where a model does what this runtime does not know."""
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
 
 
 def check_names(where: str, names: tuple[str, ...]) -> None:

@@ -54,7 +54,7 @@ def streamed(model: Model, waveform: np.ndarray, blocks: Sequence[int]) -> np.nd
         blocks: lengths to push one after the other; what they leave is not pushed.
 
     Returns:
-        (answers, num_labels).
+        (answers, *answer_shape).
 
     Raises:
         AudioFault: samples that a stream refuses.
@@ -66,7 +66,7 @@ def streamed(model: Model, waveform: np.ndarray, blocks: Sequence[int]) -> np.nd
     for num_samples in blocks:
         stream.push(waveform[start : start + num_samples])
         start += num_samples
-    none = np.zeros((0, len(model.labels)), dtype=np.float32)
+    none = np.zeros((0, *model.manifest.answer_shape), dtype=np.float32)
     return np.concatenate([none, *recorder.answers])
 
 
@@ -78,7 +78,7 @@ def ask(model: Model, pcm: np.ndarray) -> np.ndarray:
         pcm: float32 (batch, samples); for a model with states one recording of whole hops.
 
     Returns:
-        (batch, num_labels), or with states an answer for each hop, (answers, num_labels).
+        (batch, num_labels), or with states an answer for each hop, (answers, *answer_shape).
 
     Raises:
         BundleFault: the graph refuses the shape or fails.

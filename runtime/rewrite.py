@@ -22,7 +22,7 @@ def write_decision(
     Args:
         path: a bundle's folder.
         decision: in place of the manifest's; such as
-            `dataclasses.replace(manifest.decision, thresholds={"yes": 0.7})`.
+            `dataclasses.replace(manifest.keyword_decision, thresholds={"yes": 0.7})`.
         measured: free JSON, added to the manifest's own; a key that is there is replaced.
 
     Returns:

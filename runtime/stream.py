@@ -1,4 +1,4 @@
-"""A model that takes raw samples in blocks of any size and gives keyword events."""
+"""A model that takes raw samples in blocks of any size and gives keyword events, or phones."""
 
 import dataclasses
 import importlib
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from .bundle import Bundle, Manifest, Tensor, read_bundle
 from .faults import AudioFault, BundleFault, EngineMissing, short
 from .forms import form_of
 from .gate import SpeechGate, context_hops, pre_roll_hops
+from .hops import HopStream
 from .keyword import Event, KeywordDetector
+from .manifest_rules import PHONES
+from .phone_stream import PhoneStream
 from .waveform import as_waveform, describe
 
 
@@ -55,16 +58,24 @@ class Model:
         """What the posteriors' columns mean."""
         return self.manifest.labels
 
-    def stream(self, *, threshold: float | None = None, gate: bool = True) -> "Stream":
-        """A new stream at 0 seconds.
+    def stream(self, *, threshold: float | None = None, gate: bool = True) -> HopStream[Any]:
+        """A new stream at 0 seconds: a `Stream` of keyword events, or of phones a `PhoneStream`.
 
         Args:
-            threshold: in place of the manifest's, in (0, 1].
-            gate: leave the model out of stretches without speech; see gate.py.
+            threshold: in place of the manifest's, in (0, 1]; of keywords alone.
+            gate: leave the model out of stretches without speech; see gate.py. Phones are told of
+                every frame, silence too.
 
         Raises:
-            BundleFault: a threshold outside (0, 1].
+            BundleFault: a threshold outside (0, 1], or one for phones.
         """
+        if self.manifest.task == PHONES:
+            if threshold is not None:
+                raise BundleFault(
+                    f"{self.manifest.name!r} tells phones, which no threshold decides on; leave "
+                    "it out"
+                )
+            return PhoneStream(self)
         return Stream(self, threshold=threshold, gate=gate)
 
     def posteriors(self, window: np.ndarray) -> np.ndarray:
@@ -75,7 +86,7 @@ class Model:
                 from their initial values and answers at the end.
 
         Returns:
-            float32 (num_labels,).
+            float32 (num_labels,); of phones (frames, num_labels), the last hop's.
 
         Raises:
             AudioFault: another dtype or shape, or a sample that is not finite.
@@ -88,7 +99,8 @@ class Model:
         pcm = as_waveform(window)[None]
         answers = form_of(streaming).ask(self, pcm)
         num_answers = form_of(streaming).num_answers(pcm.shape, streaming)
-        self.check(self.manifest.outputs[0].name, answers, (num_answers, len(self.labels)))
+        shape = (num_answers, *self.manifest.answer_shape)
+        self.check(self.manifest.outputs[0].name, answers, shape)
         return np.array(answers[-1])
 
     def check(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -101,12 +113,11 @@ class Model:
             )
 
 
-class Stream:
+class Stream(HopStream[list[Event]]):
     """One source's buffers and decisions.
 
     The stream begins in silence, and the model answers after every `hop_samples` received samples,
-    so that early words are seen too. When it answers depends on the number of samples alone: any
-    chunking gives the same events. How it answers is the form's: see forms/.
+    so that early words are seen too. How it answers is the form's: see forms/.
 
     Hops in which the gate hears no speech are kept, not answered. Once there may be speech again
     they are made up for, as though they had been answered; where there were more than are kept, the
@@ -117,18 +128,18 @@ class Stream:
         self._model = model
         manifest = model.manifest
         self._detector = KeywordDetector(
-            manifest.decision,
+            manifest.keyword_decision,
             manifest.labels,
             manifest.streaming,
             manifest.sample_rate,
             threshold=threshold,
         )
         self._memory = form_of(manifest.streaming).start(model)
-        self._hop = np.zeros(manifest.streaming.hop_samples, dtype=np.float32)
         self._gate = SpeechGate.of(manifest) if gate else None
         kept_hops = context_hops(manifest) + pre_roll_hops(manifest) if self._gate else 0
         self._unanswered: deque[np.ndarray] = deque(maxlen=kept_hops)
-        self.reset()
+        self._forgot = False
+        super().__init__(manifest.streaming.hop_samples)
 
     def reset(self) -> None:
         """Back to silence at 0 seconds, as a new stream."""
@@ -138,46 +149,16 @@ class Stream:
             self._gate.reset()
         self._unanswered.clear()
         self._forgot = False
-        self._received_samples = 0
-        self._within_block = False
+        self._begin()
 
     def push(self, block: np.ndarray) -> list[Event]:
-        """Take the next samples and give the events that they complete.
-
-        Args:
-            block: (samples,), any number from none on; float32 or float64 in [-1, 1], or int16.
-
-        Raises:
-            AudioFault: another dtype or shape, NaN, or float samples that were never scaled. The
-                stream is then as it was before.
-            BundleFault: the model fails. After that, or a stop of any other kind within a block,
-                the stream has lost its place and refuses every block until `reset()`.
-        """
-        if self._within_block:
-            raise BundleFault(
-                "this stream stopped within a block and lost its place: reset() it before going "
-                "on, and run doctor if it happens again."
-            )
-        waveform = as_waveform(block)
-        self._within_block = True  # until it is not: Ctrl-C may come while the engine runs
-        hop_samples = len(self._hop)
+        """Take the next samples and give the events that they complete; as `HopStream.push`."""
         events: list[Event] = []
-        taken = 0
-        while taken < len(waveform):
-            filled = self._received_samples % hop_samples
-            num_samples = min(hop_samples - filled, len(waveform) - taken)
-            hop = waveform[taken : taken + num_samples]
-            if num_samples < hop_samples:
-                self._hop[filled : filled + num_samples] = hop
-                hop = self._hop
-            taken += num_samples
-            self._received_samples += num_samples
-            if filled + num_samples == hop_samples:
-                if self._gate is None or self._gate.hears(hop, self._detector.at_rest):
-                    events += self._evaluate(hop)
-                else:
-                    self._keep(hop)
-        self._within_block = False
+        for hop in self._hops(block):
+            if self._gate is None or self._gate.hears(hop, self._detector.at_rest):
+                events += self._evaluate(hop)
+            else:
+                self._keep(hop)
         return events
 
     def flush(self) -> list[Event]:

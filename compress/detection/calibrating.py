@@ -96,12 +96,12 @@ def calibrate(
     allowed = alarms_allowed(target.false_alarms_per_hour, hours)
     chosen = choose_thresholds(
         traces,
-        manifest.decision,
+        manifest.keyword_decision,
         allowed=allowed,
         least=target.least_threshold,
         sample_rate=sample_rate,
     )
-    alarms = count_alarms(traces, chosen[None], manifest.decision, sample_rate=sample_rate)
+    alarms = count_alarms(traces, chosen[None], manifest.keyword_decision, sample_rate=sample_rate)
     counts = alarms.counts[0]
     rows = [
         {
@@ -127,7 +127,8 @@ def calibrate(
         write_decision(
             path,
             dataclasses.replace(
-                manifest.decision, thresholds=dict(zip(keywords, chosen.tolist(), strict=True))
+                manifest.keyword_decision,
+                thresholds=dict(zip(keywords, chosen.tolist(), strict=True)),
             ),
             measured={"calibration": told},
         )
@@ -185,7 +186,7 @@ def hits_at(
     return count_hits(
         hear(bundle, scenes, f"hearing words, {condition.name}"),
         thresholds[None],
-        bundle.manifest.decision,
+        bundle.manifest.keyword_decision,
         tolerance_samples=round(target.tolerance_s * sample_rate),
     )
 

@@ -82,7 +82,7 @@ def evaluate(
     num_peaks = 16 + math.ceil(2.0 * max(plan.rates_per_hour) * hours)
     peaks = [between_peaks(traces, k, num_peaks=num_peaks) for k in range(len(keywords))]
     common = np.unique(np.concatenate([even_thresholds(), *peaks]))
-    own = [manifest.decision.threshold_of(word) for word in keywords]
+    own = [manifest.keyword_decision.threshold_of(word) for word in keywords]
     thresholds = np.vstack([np.repeat(common[:, None], len(keywords), axis=1), own])
 
     hits = {}
@@ -93,7 +93,7 @@ def evaluate(
         hits[condition.name] = count_hits(
             streams,
             thresholds,
-            manifest.decision,
+            manifest.keyword_decision,
             tolerance_samples=round(plan.tolerance_s * manifest.sample_rate),
         )
     return Evaluation(
@@ -101,7 +101,7 @@ def evaluate(
         keywords=keywords,
         thresholds=thresholds,
         alarms=count_alarms(
-            traces, thresholds, manifest.decision, sample_rate=manifest.sample_rate
+            traces, thresholds, manifest.keyword_decision, sample_rate=manifest.sample_rate
         ),
         hits=hits,
         sample_rate=manifest.sample_rate,

@@ -28,7 +28,7 @@ class Trace:
 
 def keywords_of(manifest: Manifest) -> tuple[str, ...]:
     """The bundle's keywords in its labels' order, which is the one of a trace's columns."""
-    return tuple(label for label in manifest.labels if label in manifest.decision.keywords)
+    return tuple(label for label in manifest.labels if label in manifest.keyword_decision.keywords)
 
 
 def trace(model: Model, waveform: NDArray[np.float32]) -> Trace:
@@ -45,7 +45,7 @@ def trace(model: Model, waveform: NDArray[np.float32]) -> Trace:
         AudioFault: samples that a stream refuses.
         BundleFault: the model fails.
     """
-    streaming, decision = model.manifest.streaming, model.manifest.decision
+    streaming, decision = model.manifest.streaming, model.manifest.keyword_decision
     hop_samples = streaming.hop_samples
     silence = np.zeros(streaming.window_samples - 1, dtype=np.float32)
     heard = np.concatenate([as_waveform(waveform), silence]) if len(waveform) else silence[:0]

@@ -56,7 +56,7 @@ def measure(path: Path, heard: Heard, target: Target) -> dict[str, Any]:
     (keyword,) = keywords_of(bundle.manifest)
     found: dict[str, Any] = {
         "keyword": keyword,
-        "threshold": bundle.manifest.decision.threshold_of(keyword),
+        "threshold": bundle.manifest.keyword_decision.threshold_of(keyword),
     }
     if heard.speech is not None:
         said = read_said(heard.speech, [keyword], partition="test")
@@ -139,7 +139,10 @@ def _false_alarms(bundle: Bundle, heard: Heard, target: Target) -> dict[str, Any
 def _alarms(bundle: Bundle, traces: Sequence[Any]) -> int:
     manifest = bundle.manifest
     counted = count_alarms(
-        traces, _threshold(bundle)[None], manifest.decision, sample_rate=manifest.sample_rate
+        traces,
+        _threshold(bundle)[None],
+        manifest.keyword_decision,
+        sample_rate=manifest.sample_rate,
     )
     return int(counted.counts.sum())
 
@@ -147,4 +150,4 @@ def _alarms(bundle: Bundle, traces: Sequence[Any]) -> int:
 def _threshold(bundle: Bundle) -> NDArray[np.float64]:
     """(1,): of the one keyword."""
     (keyword,) = keywords_of(bundle.manifest)
-    return np.array([bundle.manifest.decision.threshold_of(keyword)])
+    return np.array([bundle.manifest.keyword_decision.threshold_of(keyword)])

@@ -1,4 +1,4 @@
-"""`compress export`: a keyword model, ours or of transformers, as a bundle; float32 or 8 bits."""
+"""`compress export`: a keyword or phone model, or one of transformers, as a bundle."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -57,7 +57,10 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Bundle folder to write; an older bundle is replaced.")],
-    name: Annotated[str, typer.Option(help="What the bundle is called.")] = "keywords",
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the bundle is called.  [default: keywords, or phones if it is]"),
+    ] = None,
     threshold: Annotated[
         float,
         typer.Option(callback=posterior, help="Least smoothed posterior of an event, in (0, 1]."),
@@ -171,7 +174,10 @@ def export(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Write a keyword model as a self-contained bundle, checked against torch.
+    """Write a keyword or phone model as a self-contained bundle, checked against torch.
+
+    A phone model streams step by step and tells every frame, so flags that decide on events are
+    not for it.
 
     A folder of transformers with labels of its own goes through optimum, as sliding windows to
     onnx; one without goes by compress import and compress finetune.
@@ -210,29 +216,29 @@ def export(
         form=None if form is None else form.name.lower(), hop_ms=hop_ms, chunk_ms=chunk_ms
     )
     graphs = GraphFlags(formats=written, lengths_s=tuple(length or ()))
-    if dry_run:
-        from ..planning import exporting, exporting_huggingface
-
-        if foreign:
-            planned = exporting_huggingface(run, out, window_ms, streaming, int8, graphs)
-        else:
-            planned = exporting(run, out, streaming, int8, graphs)
-        show(planned | ({} if ort is None else {"ort": str(ort)}), as_json)
-        return
-
     flags = DecisionFlags(
         threshold=threshold,
         smoothing_windows=smoothing,
         patience=patience,
         refractory_ms=refractory_ms,
     )
+    if dry_run:
+        from ..planning import exporting, exporting_huggingface
+
+        if foreign:
+            planned = exporting_huggingface(run, out, window_ms, streaming, int8, graphs)
+        else:
+            planned = exporting(run, out, flags, streaming, int8, graphs)
+        show(planned | ({} if ort is None else {"ort": str(ort)}), as_json)
+        return
+
     if foreign:
         from ..huggingface import export_checkpoint
 
         manifest = export_checkpoint(
             run,
             out,
-            name=name,
+            name=name or "keywords",
             window_ms=window_ms,
             flags=flags,
             form=streaming,

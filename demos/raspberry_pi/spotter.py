@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         model = runtime.load(options.bundle)
-        keywords = model.manifest.decision.keywords
+        keywords = model.manifest.keyword_decision.keywords
         with ExitStack() as open_hooks:
             hooks = wanted(options, keywords)
             for hook in (hook for found in hooks.values() for hook in found):

@@ -105,7 +105,10 @@ def plain(graph: bytes) -> Run:
 def with_logits(graph: bytes) -> tuple[bytes, str]:
     """The graph with what its softmax reads as one more output, and that output's name."""
     model: Any = onnx.load_from_string(graph)
-    last = next(node for node in model.graph.node if "posteriors" in node.output)
+    maker = {name: node for node in model.graph.node for name in node.output}
+    last = maker["posteriors"]
+    if last.op_type == "Reshape":  # of a step that answers for each frame
+        last = maker[last.input[0]]
     if last.op_type != "Softmax":
         raise ExportError(f"posteriors must come from a Softmax to be judged, not {last.op_type}")
     value = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)

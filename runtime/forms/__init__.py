@@ -29,7 +29,8 @@ class Memory(Protocol):
             hop: float32 (hop_samples,), read and not kept.
 
         Returns:
-            float32 (num_labels,), finite; an engine may write over it at the next answer.
+            float32, of the manifest's `answer_shape`, finite; an engine may write over it at the
+            next answer.
 
         Raises:
             BundleFault: the model fails or gives what is not finite; nothing is to be answered
@@ -57,7 +58,7 @@ class Form(Protocol):
             pcm: float32 (batch, samples), as `num_answers` takes them.
 
         Returns:
-            (`num_answers`, num_labels).
+            (`num_answers`, *answer_shape).
 
         Raises:
             BundleFault: what `num_answers` refuses, or the engine.
@@ -79,7 +80,7 @@ class Form(Protocol):
             streaming: the manifest's.
 
         Returns:
-            (answers, num_labels), in the order of the stream's answers.
+            (answers, *answer_shape), in the order of the stream's answers.
         """
 
     def in_stream(self, num_samples: int, streaming: Streaming) -> range:

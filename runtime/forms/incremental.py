@@ -96,7 +96,7 @@ class _Set:
 
     def __init__(self, manifest: Manifest) -> None:
         states = manifest.states
-        shapes = [(1, len(manifest.labels)), *(state.shape for state in states)]
+        shapes = [(1, *manifest.answer_shape), *(state.shape for state in states)]
         sizes = [math.prod(shape) for shape in shapes]
         places = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes), initial=0))
         self.flat = np.zeros(places[-1], dtype=np.float32)
@@ -119,7 +119,7 @@ def start(model: "Model") -> States:
 
 
 def ask(model: "Model", pcm: np.ndarray) -> np.ndarray:
-    """The graph stepped through one recording: an answer for each hop, (answers, num_labels).
+    """The graph stepped through one recording: an answer for each hop, (answers, ...).
 
     Written apart from `States`, which is held to it.
     """

@@ -24,6 +24,7 @@ from train.models.frontend_config import FrontEndConfig
 from train.models.wav2vec2 import Wav2Vec2Encoder
 from train.models.wav2vec2_config import Conv, StreamingConfig, Wav2Vec2Config
 from train.tasks.bodies import BODIES, CausalBody
+from train.tasks.causal_step import CausalStep
 from train.tasks.keyword_step import KeywordStep
 from train.tasks.keywords import KeywordModel, pooled
 
@@ -126,8 +127,7 @@ class Case:
     """A family in a form: the bundle's graphs on all engines, and what torch answers."""
 
     def __init__(self, family, form, folder):
-        model, window_samples = make_model(family)
-        self.module = model if form == FORMS[0] else KeywordStep(model, CHUNK_FRAMES)
+        self.module, window_samples = self.made(family, form)
         self.exact = copy.deepcopy(self.module).double()
         if form == FORMS[0]:
             streaming = Streaming(window_samples=window_samples, hop_samples=HOP)
@@ -137,13 +137,11 @@ class Case:
                 window_samples=self.module.window_samples,
                 hop_samples=self.module.chunk_samples,
             )
-        export_keywords(
+        self.export(
             self.module,
             folder,
             name=family,
-            labels=LABELS,
             streaming=streaming,
-            decision=Decision(keywords=LABELS[1:], threshold=0.5),
             provenance={},
             measured={},
             formats=("onnx", "tflite"),
@@ -157,6 +155,16 @@ class Case:
         self.recordings = [self.recording(seed) for seed in range(3)]
         self.expected = [self.offline(pcm / np.float32(32_768)) for pcm in self.recordings]
 
+    def made(self, family, form):
+        """What is exported, and the samples of its window."""
+        model, window_samples = make_model(family)
+        return (model if form == FORMS[0] else KeywordStep(model, CHUNK_FRAMES)), window_samples
+
+    def export(self, *args, **kwargs):
+        """Write the bundle."""
+        decision = Decision(keywords=LABELS[1:], threshold=0.5)
+        export_keywords(*args, labels=LABELS, decision=decision, **kwargs)
+
     def recording(self, seed):
         """int16, after silence or loud at once; half a hop more than its answers need."""
         signal = probe(NUM_HOPS * self.hop + self.hop // 2, batch=1, seed=seed)[0]
@@ -168,7 +176,7 @@ class Case:
         pcm = torch.from_numpy(waveform).to(dtype)[None]
         module = self.exact if dtype is torch.float64 else self.module
         with torch.inference_mode():
-            if isinstance(module, KeywordStep):
+            if isinstance(module, CausalStep):
                 return module.answers(pcm)[0].numpy()
             padded = nn.functional.pad(pcm, (self.streaming.window_samples, 0))
             ends = range(self.hop, pcm.shape[1] + 1, self.hop)

@@ -32,7 +32,7 @@ CLIPS = np.stack([probe(WINDOW + 60, batch=1, seed=seed)[0] for seed in range(36
 
 @pytest.fixture(scope="module")
 def step():
-    return checked(tiny_step(), len(LABELS))
+    return checked(tiny_step(), (len(LABELS),))
 
 
 @pytest.fixture(scope="module")

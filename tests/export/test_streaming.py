@@ -29,7 +29,7 @@ class Changed(TinyStep):
 
 @pytest.fixture(scope="module")
 def step():
-    return checked(tiny_step(), len(LABELS))
+    return checked(tiny_step(), (len(LABELS),))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_clip_that_fills_no_chunk_is_put_after_silence(step, graph):
 def test_the_module_stays_as_it_is():
     module = tiny_step().train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    checked(module, len(LABELS))
+    checked(module, (len(LABELS),))
     assert module.training
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
@@ -119,7 +119,7 @@ def test_a_model_that_looks_ahead_in_training_is_refused():
         match=r"stream would differ from the trained form by 0\.\d+, at most 1e-05 is allowed; "
         r"of 1 answers number 0, at sample 160, is the first.*looks ahead or a state is missing",
     ):
-        checked(Ahead(tiny_step().model), len(LABELS))
+        checked(Ahead(tiny_step().model), (len(LABELS),))
 
 
 def test_a_step_that_forgets_a_state_is_refused_where_that_begins_to_count():
@@ -131,7 +131,7 @@ def test_a_step_that_forgets_a_state_is_refused_where_that_begins_to_count():
             return super().forward(pcm, *states)[0], *after.values()
 
     with pytest.raises(ExportError, match="of 3 answers number 1, at sample 320, is the first"):
-        checked(Forgets(tiny_step().model), len(LABELS))
+        checked(Forgets(tiny_step().model), (len(LABELS),))
 
 
 def test_a_stream_that_gives_no_number_is_refused():
@@ -141,12 +141,12 @@ def test_a_stream_that_gives_no_number_is_refused():
             return posteriors / 0 * 0, *after
 
     with pytest.raises(ExportError, match="differ from the trained form by nan"):
-        checked(Nan(tiny_step().model), len(LABELS))
+        checked(Nan(tiny_step().model), (len(LABELS),))
 
 
 def test_a_model_without_steps_is_refused_by_what_it_lacks():
     with pytest.raises(ExportError, match="Linear has no chunk_samples, window_samples, states, "):
-        checked(nn.Linear(2, 2), 3)
+        checked(nn.Linear(2, 2), (3,))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_model_without_steps_is_refused_by_what_it_lacks():
 )
 def test_what_a_manifest_could_not_say_is_refused(attributes, message):
     with pytest.raises(ExportError, match=message):
-        checked(Changed(**attributes), len(LABELS))
+        checked(Changed(**attributes), (len(LABELS),))
 
 
 def test_shapes_that_do_not_fit_are_named():
@@ -190,13 +190,13 @@ def test_shapes_that_do_not_fit_are_named():
 
     model = tiny_step().model
     with pytest.raises(ExportError, match=r"posteriors as float32 \(1, 4\), got torch.float32 \(1"):
-        checked(tiny_step(), 4)
+        checked(tiny_step(), (4,))
     with pytest.raises(ExportError, match="must give a tuple of 6 tensors, posteriors, seen_next"):
-        checked(Short(model), 3)
+        checked(Short(model), (3,))
     with pytest.raises(ExportError, match=r"seen_next as float32 \(1, 5\), got .* \(1, 10\)"):
-        checked(Wide(model), 3)
+        checked(Wide(model), (3,))
     with pytest.raises(ExportError, match=r"answers must give \(2, 1, 3\) posteriors"):
-        checked(Late(model), 3)
+        checked(Late(model), (3,))
 
 
 def test_a_stream_of_another_hop_or_window_is_refused():

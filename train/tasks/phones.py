@@ -16,6 +16,8 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runtime.phone_stream import TAIL_S
+
 from ..data.arpabet import PAUSE, PHONES, UNCLEAR
 from ..data.audio import PackedAudio
 from ..data.batches import Batch, FixedBatches
@@ -35,8 +37,8 @@ BLANK = "_blank_"
 LABELS = (BLANK, *PHONES, PAUSE, UNCLEAR)
 """CTC's blank, ARPAbet, a pause, and a sound that is no English phone."""
 
-_TAIL_SAMPLES = SAMPLE_RATE // 4
-"""Of silence after a recording: a causal body tells its last phone late."""
+TAIL_SAMPLES = round(TAIL_S * SAMPLE_RATE)
+"""Of silence after a recording, as a stream of it ends."""
 
 
 class PhoneModel(nn.Module):
@@ -137,7 +139,7 @@ class PhoneObjective(Objective):
         )
         count = sum(len(phones) for phones in wanted)
         spelt = [spelled(row) for row in logits.detach()]
-        return Loss(loss, count, {"phone_error_rate": torch.tensor(_error_rate(spelt, wanted))})
+        return Loss(loss, count, {"phone_error_rate": torch.tensor(error_rate(spelt, wanted))})
 
 
 def spelled(scores: Tensor) -> list[int]:
@@ -159,19 +161,20 @@ def phone_error_rate(
         with torch.inference_mode():
             logits = model(_with_tail(batch, model.body.hop_samples).to(device)).cpu()
         for row, cut_id, length in zip(logits, batch.cut_ids, batch.num_samples, strict=True):
-            frames = -(-(length + _TAIL_SAMPLES) // model.body.hop_samples)
+            frames = -(-(length + TAIL_SAMPLES) // model.body.hop_samples)
             heard.append(spelled(row[:frames]))
             wanted.append([index[phone] for phone in said[cut_id]])
-    return _error_rate(heard, wanted)
+    return error_rate(heard, wanted)
 
 
 def _with_tail(batch: Batch, hop_samples: int) -> Tensor:
     """(batch, samples), silence after each recording, in whole frames."""
-    most = -(-(max(batch.num_samples) + _TAIL_SAMPLES) // hop_samples) * hop_samples
+    most = -(-(max(batch.num_samples) + TAIL_SAMPLES) // hop_samples) * hop_samples
     return functional.pad(batch.waveform, (0, most - batch.waveform.shape[1]))
 
 
-def _error_rate(heard: Sequence[Sequence[int]], wanted: Sequence[Any]) -> float:
+def error_rate(heard: Sequence[Sequence[int]], wanted: Sequence[Any]) -> float:
+    """Edits that make sequences of labels' numbers the wanted ones, over the latter's lengths."""
     edits = sum(
         Levenshtein.distance(found, list(map(int, phones)))
         for found, phones in zip(heard, wanted, strict=True)

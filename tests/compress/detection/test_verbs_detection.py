@@ -134,7 +134,7 @@ def test_bad_inputs_are_one_line(call, tones, words, long_audio, tmp_path):
     other_task = tmp_path / "other.bundle"
     shutil.copytree(tones, other_task)
     raw = json.loads((other_task / MANIFEST_FILE).read_text())
-    raw["task"] = "phones"
+    raw["task"] = "melodies"
     raw["digest"] = digest_of(raw)
     (other_task / MANIFEST_FILE).write_text(json.dumps(raw))
     packed = tmp_path / "tones.zip"
@@ -152,8 +152,8 @@ def test_bad_inputs_are_one_line(call, tones, words, long_audio, tmp_path):
         (["calibrate", tones, *rate], 2, "--negatives"),
         (["calibrate", tones, "--negatives", words, *rate, "--least-threshold", 0], 2, "(0, 1]"),
         (["calibrate", packed, "--negatives", long_audio, *rate], 2, "is a zip"),
-        (["calibrate", other_task, "--negatives", long_audio, *rate], 1, "'phones'"),
-        (["evaluate", other_task, words], 1, "'phones'"),
+        (["calibrate", other_task, "--negatives", long_audio, *rate], 1, "'melodies'"),
+        (["evaluate", other_task, words], 1, "'melodies'"),
         (["evaluate", tones, empty], 1, "holds no audio"),
         (["evaluate", tones, unlabelled], 1, "no 'test' clip is labelled with a keyword"),
         (["evaluate", tones, only_words], 1, "give --negatives"),

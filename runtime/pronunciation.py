@@ -1,0 +1,151 @@
+"""Check a recording against the text that was to be read: what was said right, and what instead.
+
+The phones that the model hears are laid on those of the text. Each then has a place: where it was
+heard, where another sound was heard for it, or, where none was, its best place in the gap. There it
+is held against all else that may have been said (`goodness`), and that comparison alone decides: a
+phone is wrong where its rival is clearly likelier.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .alignment import Place
+from .faults import PronunciationFault, short
+from .goodness import goodness
+from .judgement import Phone, Sentence, Status, sentence_of, word_of
+from .phone_posteriors import FLOOR, NOTHING, PhonePosteriors, prepared
+from .rivals import rivals
+from .spots import Spot, find_spots
+
+MARGIN = math.log(3)
+"""A mistake is told where it is three times as likely as none: of what learners read most is right,
+and to be told of a mistake that one did not make is worse than not to be told."""
+_REACH_S = 0.5
+"""Around a phone's place: of a second, how far CTC may move a phone, and far less than a pause."""
+
+
+def check(
+    posteriors: np.ndarray,
+    labels: Sequence[str],
+    words: Sequence[tuple[str, Sequence[str]]],
+    frame_s: float,
+    *,
+    margin: float = MARGIN,
+) -> Sentence:
+    """Judge each phone of a text by what was said.
+
+    Args:
+        posteriors: (frames, labels), log-probabilities of a CTC phone model.
+        labels: names of the columns: "_blank_", phones, and "SIL" and "ERR" where the model has
+            them.
+        words: each word's text, and its phones under the labels' names.
+        frame_s: seconds from one frame to the next.
+        margin: nats by which a mistake must be likelier than none to be told, 0 or more.
+
+    Raises:
+        PronunciationFault: no words, a word without phones or with unknown ones, or an array that
+            is no log-posteriors of these labels.
+    """
+    if not (math.isfinite(frame_s) and frame_s > 0):
+        raise PronunciationFault(f"seconds a frame must be positive, got {short(frame_s)}")
+    if not (math.isfinite(margin) and margin >= 0):
+        raise PronunciationFault(f"the margin must be 0 nats or more, got {short(margin)}")
+    ready = prepared(posteriors, labels)
+    asked = [ready.columns_of(phones, text) for text, phones in words]
+    if not asked:
+        raise PronunciationFault("there is no word to check: give the text that was read")
+    reach = max(1, round(_REACH_S / frame_s))
+    spots = find_spots(ready.log_probs, [column for word in asked for column in word], reach)
+    verdicts = [
+        verdict for spot in spots if (verdict := _judge(ready.log_probs, spot, reach, margin))
+    ]
+    phones = _with_times(verdicts, ready, frame_s)
+    in_words = _into_words(phones, [number for number, word in enumerate(asked) for _ in word])
+    return sentence_of(
+        [word_of(text, told) for (text, _), told in zip(words, in_words, strict=True)],
+        duration_s=len(ready.log_probs) * frame_s,
+    )
+
+
+class _Verdict(NamedTuple):
+    """A phone as it is told, in columns and frames."""
+
+    asked: int | None
+    status: Status
+    heard: int | None
+    place: Place | None
+    gop: float | None
+    log_odds: float
+
+
+def _judge(log_probs: np.ndarray, spot: Spot, reach: int, margin: float) -> _Verdict | None:
+    """What is told of a spot; None of a sound beside the text that may have been none."""
+    asked, place = spot.asked, spot.place
+    if place is None:
+        return _Verdict(asked, "deleted", None, None, None, FLOOR)
+    scores = rivals(log_probs, place, spot.before, spot.after, reach)
+    wanted = NOTHING if asked is None else asked
+    gop, log_odds, rival = goodness(scores, wanted, place.last + 1 - place.first)
+    is_right = log_odds >= -margin
+    if asked is None:
+        return None if is_right else _Verdict(None, "inserted", rival, place, None, log_odds)
+    if is_right:
+        return _Verdict(asked, "correct", asked, place, gop, log_odds)
+    if spot.is_heard and rival != NOTHING:
+        return _Verdict(asked, "substituted", rival, place, gop, log_odds)
+    return _Verdict(asked, "deleted", None, None, None, log_odds)
+
+
+def _with_times(
+    verdicts: Sequence[_Verdict], ready: PhonePosteriors, frame_s: float
+) -> list[Phone]:
+    """Name what was judged, and give what was not said its share of the gap where it belongs."""
+    spans: list[tuple[float, float]] = []
+    num_waiting, now = 0, 0
+    end_of_all = Place(NOTHING, len(ready.log_probs), len(ready.log_probs) - 1)
+    for place in [*(verdict.place for verdict in verdicts), end_of_all]:
+        if place is None:
+            num_waiting += 1
+            continue
+        # A phone that was looked for may share frames with the sound before it.
+        first = max(place.first, now)
+        edges = np.linspace(now, first, num_waiting + 1).tolist()
+        spans += [*itertools.pairwise(edges), (first, max(place.last + 1, first))]
+        num_waiting, now = 0, max(place.last + 1, first)
+    return [
+        Phone(
+            phone=None if verdict.asked is None else ready.names[verdict.asked],
+            status=verdict.status,
+            heard=None if verdict.heard is None else ready.names[verdict.heard],
+            start_s=first * frame_s,
+            end_s=end * frame_s,
+            gop=verdict.gop,
+            log_odds=verdict.log_odds,
+        )
+        for verdict, (first, end) in zip(verdicts, spans[:-1], strict=True)
+    ]
+
+
+def _into_words(phones: Sequence[Phone], of_words: Sequence[int]) -> list[list[Phone]]:
+    """Phones by word; one inserted between two words goes to the nearer, or to the later.
+
+    Args:
+        phones: in time's order.
+        of_words: the word of each phone that was asked for, in order.
+    """
+    words: list[list[Phone]] = [[] for _ in range(of_words[-1] + 1)]
+    asked = [phone for phone in phones if phone.phone is not None]
+    num_passed = 0
+    for phone in phones:
+        before, after = max(num_passed - 1, 0), min(num_passed, len(asked) - 1)
+        owner = after
+        if phone.phone is not None:
+            num_passed += 1
+        elif phone.start_s - asked[before].end_s < asked[after].start_s - phone.end_s:
+            owner = before
+        words[of_words[owner]].append(phone)
+    return words

@@ -8,8 +8,11 @@ from .alignment import Place
 from .phone_posteriors import FLOOR
 
 _LEAST, _MOST = 0.5, 1.5
-"""Cost of a phone in place of another, the likelier it was there the less. Of one too many or too
-few it is 1: so a phone in place of another is always cheaper than one of each."""
+"""Cost of a phone in place of another, the likelier it was there the less."""
+_MISSING, _INSERTED, _OUTSIDE = 1.25, 1.0, 0.5
+"""Cost of a phone too few, of one too many, and of one before or after the whole text: what else
+was said in a long recording must not draw a text's phones apart. A phone in place of another is
+always cheaper than one too few and one too many."""
 _TOOK, _SKIPPED_ASKED, _SKIPPED_HEARD = range(3)
 
 
@@ -63,13 +66,14 @@ def _moves(costs: np.ndarray, asked: Sequence[int], num_heard: int) -> np.ndarra
     """uint8 (asked + 1, heard + 1): the last move of the cheapest way to each pair of counts."""
     moves = np.empty((len(asked) + 1, num_heard + 1), dtype=np.uint8)
     moves[0] = _SKIPPED_HEARD
-    skipped = np.arange(num_heard + 1, dtype=np.float64)
-    cheapest = skipped.copy()
+    places = np.arange(num_heard + 1, dtype=np.float64)
+    cheapest = places * _OUTSIDE
     for number, column in enumerate(asked, start=1):
-        without = cheapest + 1
+        without = cheapest + _MISSING
         taken = np.append(np.inf, cheapest[:-1] + costs[column])
         reached = np.minimum(without, taken)
-        # Each place skipped after these costs 1 more: a running minimum against that slope.
+        # Each place skipped after these costs as much more: a running minimum against that slope.
+        skipped = places * (_INSERTED if number < len(asked) else _OUTSIDE)
         cheapest = np.minimum.accumulate(reached - skipped) + skipped
         moves[number] = np.where(taken <= without, _TOOK, _SKIPPED_ASKED)
         moves[number, cheapest < reached - 1e-9] = _SKIPPED_HEARD

@@ -133,6 +133,8 @@ def _with_times(
 def _into_words(phones: Sequence[Phone], of_words: Sequence[int]) -> list[list[Phone]]:
     """Phones by word; one inserted between two words goes to the nearer, or to the later.
 
+    One that is further from the text's phones than a pause is other speech, and left out.
+
     Args:
         phones: in time's order.
         of_words: the word of each phone that was asked for, in order.
@@ -142,10 +144,11 @@ def _into_words(phones: Sequence[Phone], of_words: Sequence[int]) -> list[list[P
     num_passed = 0
     for phone in phones:
         before, after = max(num_passed - 1, 0), min(num_passed, len(asked) - 1)
-        owner = after
+        since = phone.start_s - asked[before].end_s if num_passed else math.inf
+        until = asked[after].start_s - phone.end_s if num_passed < len(asked) else math.inf
         if phone.phone is not None:
+            words[of_words[num_passed]].append(phone)
             num_passed += 1
-        elif phone.start_s - asked[before].end_s < asked[after].start_s - phone.end_s:
-            owner = before
-        words[of_words[owner]].append(phone)
+        elif min(since, until) <= _REACH_S:
+            words[of_words[before if since < until else after]].append(phone)
     return words

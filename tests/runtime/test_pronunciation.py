@@ -91,6 +91,17 @@ def test_a_text_longer_than_the_recording_is_judged_as_far_as_it_goes() -> None:
     assert sentence.completeness == pytest.approx(1 / 500)
 
 
+def test_other_speech_far_from_the_text_is_not_told() -> None:
+    chatter = posteriors_of(["AH", "M", "IY", "L"] * 20, after=15)
+    alone = posteriors_of(SAID, after=15)
+    sentence = check(np.concatenate([chatter, alone, chatter]), LABELS, WORDS, FRAME_S)
+    assert _told(sentence) == []
+    assert sentence.words[0].start_s == pytest.approx((len(chatter) + 3) * FRAME_S)
+    # A text that was never read is not found in pieces all over a long recording.
+    other = check(chatter, LABELS, WORDS, FRAME_S)
+    assert len(_told(other)) >= len(SAID) - 2
+
+
 def test_sums_are_means_of_what_was_said() -> None:
     sentence = _check(["B", "UH", "K", "EH", "S", "K", "IY", "T"])
     for word in sentence.words:

@@ -40,6 +40,10 @@ class Word:
     """Mean of its phones'; None where none was said."""
     completeness: float
     """Share of its phones that were said, right or wrong, in [0, 1]; 0 of a missing word."""
+    fit: float | None
+    """Of the whole word against all else that its frames may hold, in nats a phone, at most 0: the
+    number that tells best whether the word was said at all. None where the text has more phones
+    than the recording has frames."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Sentence:
     """Mean of its words'; None where nothing of them was said."""
     completeness: float
     """Share of all its phones that were said, in [0, 1]."""
+    fit: float | None
+    """Mean of its words'."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and texts, as JSON has them, under the fields' names."""
@@ -60,12 +66,13 @@ class Sentence:
         return plain
 
 
-def word_of(text: str, phones: Sequence[Phone]) -> Word:
+def word_of(text: str, phones: Sequence[Phone], fit: float | None) -> Word:
     """Sum a word up.
 
     Args:
         text: the word.
         phones: in time's order, one that was asked for among them.
+        fit: as `fits` tells it.
     """
     return Word(
         text=text,
@@ -74,6 +81,7 @@ def word_of(text: str, phones: Sequence[Phone]) -> Word:
         end_s=phones[-1].end_s,
         gop=_mean([phone.gop for phone in phones]),
         completeness=_completeness(phones),
+        fit=fit,
     )
 
 
@@ -84,6 +92,7 @@ def sentence_of(words: Sequence[Word], duration_s: float) -> Sentence:
         duration_s=duration_s,
         gop=_mean([word.gop for word in words]),
         completeness=_completeness([phone for word in words for phone in word.phones]),
+        fit=_mean([word.fit for word in words]),
     )
 
 

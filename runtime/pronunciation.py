@@ -15,6 +15,7 @@ import numpy as np
 
 from .alignment import Place
 from .faults import PronunciationFault, short
+from .fit import fits
 from .goodness import goodness
 from .judgement import Phone, Sentence, Status, sentence_of, word_of
 from .phone_posteriors import FLOOR, NOTHING, PhonePosteriors, prepared
@@ -65,8 +66,9 @@ def check(
     ]
     phones = _with_times(verdicts, ready, frame_s)
     in_words = _into_words(phones, [number for number, word in enumerate(asked) for _ in word])
+    of_words = zip(words, in_words, fits(ready.log_probs, asked, reach), strict=True)
     return sentence_of(
-        [word_of(text, told) for (text, _), told in zip(words, in_words, strict=True)],
+        [word_of(text, told, fit) for (text, _), told, fit in of_words],
         duration_s=len(ready.log_probs) * frame_s,
     )
 

@@ -102,6 +102,16 @@ def test_other_speech_far_from_the_text_is_not_told() -> None:
     assert len(_told(other)) >= len(SAID) - 2
 
 
+def test_a_word_that_was_not_said_fits_worse_than_any_that_was() -> None:
+    right, wrong = _check(SAID), _check([*BOOKCASE[1], "M", "IY", "L"])
+    assert [word.fit for word in right.words] == pytest.approx([0, 0], abs=1e-6)
+    assert wrong.words[0].fit == pytest.approx(0, abs=1e-6)
+    assert wrong.words[1].fit is not None
+    assert wrong.words[1].fit < -2
+    assert wrong.fit == pytest.approx(wrong.words[1].fit / 2)
+    assert check(posteriors_of(CAT[1]), LABELS, [CAT] * 500, FRAME_S).fit is None
+
+
 def test_sums_are_means_of_what_was_said() -> None:
     sentence = _check(["B", "UH", "K", "EH", "S", "K", "IY", "T"])
     for word in sentence.words:

@@ -32,7 +32,7 @@ def _one(text: str, **fields: object) -> Sentence:
         "phone": "K", "status": "correct", "heard": "K", "start_s": 0.0, "end_s": 0.04,
         "gop": -0.1, "log_odds": 3.0, **fields,
     }  # fmt: skip
-    return sentence_of([word_of(text, [Phone(**given)])], 1.0)  # type: ignore[arg-type]
+    return sentence_of([word_of(text, [Phone(**given)], -0.1)], 1.0)  # type: ignore[arg-type]
 
 
 def test_phones_stand_under_their_words_and_read_without_colours(sentence: Sentence) -> None:

@@ -21,6 +21,11 @@ class Place:
     last: int
     """Its last frame, itself included."""
 
+    @property
+    def num_frames(self) -> int:
+        """How many it has, 1 or more."""
+        return self.last + 1 - self.first
+
 
 def decode(log_probs: np.ndarray) -> list[Place]:
     """The phones of the best path of all, one after another.

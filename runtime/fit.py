@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .alignment import align, fewest_frames
+from .alignment import Place
 from .phone_posteriors import NOTHING
 
 
 def fits(
-    log_probs: np.ndarray, words: Sequence[Sequence[int]], reach: int
+    log_probs: np.ndarray,
+    words: Sequence[Sequence[int]],
+    places: Sequence[Place] | None,
+    reach: int,
 ) -> list[float] | list[None]:
     """Hold each word's frames against what the model would rather have heard in them.
 
@@ -20,16 +23,14 @@ def fits(
     Args:
         log_probs: (frames, 1 + phones), column `NOTHING` first, finite.
         words: columns of each word's phones.
+        places: of all their phones by forced alignment; None where they do not fit.
         reach: frames before and after a word that count for it, up to half of the way to the next.
 
     Returns:
-        Nats a phone, at most 0, of each word; None of all where the text has more phones than the
-        recording has frames.
+        Nats a phone, at most 0, of each word; None of all where there are no places.
     """
-    asked = [column for word in words for column in word]
-    if fewest_frames(asked) > len(log_probs):
+    if places is None:
         return [None] * len(words)
-    places = align(log_probs, asked)
     path = np.full(len(log_probs), NOTHING)
     for place in places:
         path[place.first : place.last + 1] = place.column

@@ -16,7 +16,8 @@ It follows the comparison of X. Cao et al., "Segmentation-free goodness of pronu
 arXiv:2507.16838. We differ in two ways. They sum over paths: a sum grows with each frame of a pause
 in which the phone has a millionth of the posterior, a maximum does not. And they hold the text
 before and after the phone for said: beside an inserted or a missing sound that lowers the scores of
-phones that were right, so we hold for said what was heard.
+phones that were right, so mistakes are told by what was heard around them. Their way, with the
+maximum, is told too (`Phone.gop_as_read`): it grades phones that a weak model does not hear at all.
 """
 
 from typing import NamedTuple

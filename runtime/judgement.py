@@ -24,8 +24,11 @@ class Phone:
     inserted one."""
     log_odds: float
     """Of what was asked for against its best rival, in nats; under 0 where the rival is likelier.
-    Of an inserted one, that of nothing against it. Told of deleted ones too: what there is to go
-    by for a score of one's own."""
+    Of an inserted one, that of nothing against it. Told of deleted ones too."""
+    gop_as_read: float | None
+    """Goodness where forced alignment puts the phone, the text around it held for said. It decides
+    nothing, and grades deleted ones too: what there is to go by for a score that is learned from
+    people's. None of an inserted one, and where the text has more phones than there are frames."""
 
 
 @dataclass(frozen=True)

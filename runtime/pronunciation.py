@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alignment import Place
+from .alignment import Place, align, fewest_frames
 from .faults import PronunciationFault, short
 from .fit import fits
 from .goodness import goodness
@@ -60,13 +60,20 @@ def check(
     if not asked:
         raise PronunciationFault("there is no word to check: give the text that was read")
     reach = max(1, round(_REACH_S / frame_s))
-    spots = find_spots(ready.log_probs, [column for word in asked for column in word], reach)
-    verdicts = [
-        verdict for spot in spots if (verdict := _judge(ready.log_probs, spot, reach, margin))
-    ]
+    columns = [column for word in asked for column in word]
+    forced = None
+    if fewest_frames(columns) <= len(ready.log_probs):
+        forced = align(ready.log_probs, columns)
+    as_read = iter(_as_read(ready.log_probs, columns, forced, reach))
+    verdicts = []
+    for spot in find_spots(ready.log_probs, columns, reach):
+        gop_as_read = None if spot.asked is None else next(as_read)
+        verdict = _judge(ready.log_probs, spot, reach, margin)
+        if verdict:
+            verdicts.append(verdict._replace(gop_as_read=gop_as_read))
     phones = _with_times(verdicts, ready, frame_s)
     in_words = _into_words(phones, [number for number, word in enumerate(asked) for _ in word])
-    of_words = zip(words, in_words, fits(ready.log_probs, asked, reach), strict=True)
+    of_words = zip(words, in_words, fits(ready.log_probs, asked, forced, reach), strict=True)
     return sentence_of(
         [word_of(text, told, fit) for (text, _), told, fit in of_words],
         duration_s=len(ready.log_probs) * frame_s,
@@ -82,6 +89,24 @@ class _Verdict(NamedTuple):
     place: Place | None
     gop: float | None
     log_odds: float
+    gop_as_read: float | None = None
+
+
+def _as_read(
+    log_probs: np.ndarray, columns: list[int], forced: list[Place] | None, reach: int
+) -> list[float] | list[None]:
+    """Goodness of each phone where forced alignment puts it, the text around it held for said."""
+    if forced is None:
+        return [None] * len(columns)
+    around = [None, *forced, None]
+    return [
+        goodness(
+            rivals(log_probs, place, around[number], around[number + 2], reach),
+            place.column,
+            place.num_frames,
+        ).gop
+        for number, place in enumerate(forced)
+    ]
 
 
 def _judge(log_probs: np.ndarray, spot: Spot, reach: int, margin: float) -> _Verdict | None:
@@ -91,7 +116,7 @@ def _judge(log_probs: np.ndarray, spot: Spot, reach: int, margin: float) -> _Ver
         return _Verdict(asked, "deleted", None, None, None, FLOOR)
     scores = rivals(log_probs, place, spot.before, spot.after, reach)
     wanted = NOTHING if asked is None else asked
-    gop, log_odds, rival = goodness(scores, wanted, place.last + 1 - place.first)
+    gop, log_odds, rival = goodness(scores, wanted, place.num_frames)
     is_right = log_odds >= -margin
     if asked is None:
         return None if is_right else _Verdict(None, "inserted", rival, place, None, log_odds)
@@ -127,6 +152,7 @@ def _with_times(
             end_s=end * frame_s,
             gop=verdict.gop,
             log_odds=verdict.log_odds,
+            gop_as_read=verdict.gop_as_read,
         )
         for verdict, (first, end) in zip(verdicts, spans[:-1], strict=True)
     ]

@@ -112,6 +112,17 @@ def test_a_word_that_was_not_said_fits_worse_than_any_that_was() -> None:
     assert check(posteriors_of(CAT[1]), LABELS, [CAT] * 500, FRAME_S).fit is None
 
 
+def test_every_phone_is_graded_as_read_be_it_said_or_not() -> None:
+    right, wrong = _check(SAID), _check([*BOOKCASE[1], "K", "IY"])
+    for before, after in zip(right.words[1].phones, wrong.words[1].phones, strict=True):
+        assert before.gop_as_read == pytest.approx(before.gop, abs=0.01)
+        assert after.gop_as_read is not None
+    assert [phone.status for phone in wrong.words[1].phones][1:] != ["correct", "correct"]
+    assert all((phone.gop_as_read or 0) < -1 for phone in wrong.words[1].phones[1:])
+    (inserted,) = _check([*SAID, "AH"]).words[1].phones[3:]
+    assert inserted.gop_as_read is None
+
+
 def test_sums_are_means_of_what_was_said() -> None:
     sentence = _check(["B", "UH", "K", "EH", "S", "K", "IY", "T"])
     for word in sentence.words:

@@ -30,7 +30,7 @@ def sentence() -> Sentence:
 def _one(text: str, **fields: object) -> Sentence:
     given: dict[str, object] = {
         "phone": "K", "status": "correct", "heard": "K", "start_s": 0.0, "end_s": 0.04,
-        "gop": -0.1, "log_odds": 3.0, **fields,
+        "gop": -0.1, "log_odds": 3.0, "gop_as_read": -0.1, **fields,
     }  # fmt: skip
     return sentence_of([word_of(text, [Phone(**given)], -0.1)], 1.0)  # type: ignore[arg-type]
 

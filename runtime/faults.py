@@ -19,6 +19,10 @@ class AudioFault(RuntimeFault):
     """A recording or a microphone cannot be read."""
 
 
+class PronunciationFault(RuntimeFault):
+    """A text and the posteriors of a recording cannot be held against each other."""
+
+
 def one_line(error: object, max_characters: int = 200) -> str:
     """A message of anybody's as one line that a terminal can show.
 

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles keywords shipped-spotters keyword-search optimum-check device-wheel c-demo arm64-check soak spotter clean
+.PHONY: demo test lint results teachers compression bundles keywords shipped-spotters keyword-search optimum-check device-wheel c-demo arm64-check arm64-demo soak spotter clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -92,11 +92,13 @@ c-demo:
 	@$(MAKE) --no-print-directory --directory demos/c run PYTHON="$(PYTHON)" \
 	  BUNDLE="$(call absolute,$(BUNDLE))" WAV="$(if $(WAV),$(call absolute,$(WAV)))"
 
-# BUNDLE on an emulated Raspberry Pi 4 beside this machine, by the device wheel's doctor. Sets up an arm64 system
-# once, in CACHE or the user's cache (1 GB, as root, from MIRROR or apt's own); see tests/packaging/arm64_check.py.
-arm64-check: PYTHON := $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
-arm64-check:
-	@PYTHONPATH="$(CURDIR)" $(PYTHON) tests/packaging/arm64_check.py "$(BUNDLE)" \
+# BUNDLE on an emulated Raspberry Pi 4 beside this machine: by the device wheel's doctor, and by demos/raspberry_pi, which
+# is installed there and hears WAV=... (a recording, a folder of clips, or else synthetic speech). Sets up an arm64 system
+# once, in CACHE or the user's cache (1 GB, as root, from MIRROR or apt's own); see tests/packaging/arm64_*.py.
+arm64-check arm64-demo: PYTHON := $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
+arm64-demo: HEARD = $(if $(WAV),--wav "$(WAV)")
+arm64-check arm64-demo: arm64-%:
+	@PYTHONPATH="$(CURDIR)" $(PYTHON) tests/packaging/arm64_$*.py "$(BUNDLE)" $(HEARD) \
 	  $(if $(CACHE),--cache "$(CACHE)") $(if $(MIRROR),--mirror "$(MIRROR)")
 
 $(VENV)/.all $(VENV)/.test $(VENV)/.benchmarks: $(VENV)/.%: pyproject.toml constraints.txt

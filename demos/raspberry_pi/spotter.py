@@ -16,10 +16,10 @@ from hooks import Command, HookError, Pin
 
 try:
     import otolite_runtime as runtime  # the device wheel
-    from otolite_runtime.wav import read_wav
+    from otolite_runtime.listen import wav_blocks
 except ImportError:
     import runtime  # beside the sources
-    from runtime.wav import read_wav
+    from runtime.listen import wav_blocks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +50,7 @@ def events(model: runtime.Model, options: argparse.Namespace) -> Iterator[runtim
     """Of the microphone, or of a recording."""
     if options.wav is None:
         return runtime.listen(model, device=options.device)
-    waveform, rate_hz = read_wav(options.wav)
-    return runtime.listen(model, [waveform], sample_rate=rate_hz)
+    return runtime.listen(model, wav_blocks(options.wav, model.sample_rate))
 
 
 def wanted(options: argparse.Namespace, keywords: Sequence[str]) -> dict[str, list[Command | Pin]]:

@@ -1,15 +1,17 @@
 """The Pi's spotter: what a word sets off, and what it says when it cannot."""
 
+import importlib
 import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from runtime import listen
-from runtime.wav import read_wav
+from runtime import listen, load
+from runtime.listen import wav_blocks
 
 ROOT = Path(__file__).parents[2]
 SPOTTER = ROOT / "demos" / "raspberry_pi" / "spotter.py"
@@ -81,8 +83,7 @@ def test_a_word_runs_its_command_and_pulses_the_pin(
     command = f"no={sys.executable} {hook} told.jsonl"
     started = spotter(tmp_path, bundle, "--wav", wav, "--on", command, "--gpio", 17, gpiozero=PINS)
     code, out, err = finished(started)
-    waveform, rate_hz = read_wav(wav)
-    expected = list(listen(bundle, [waveform], sample_rate=rate_hz))
+    expected = list(listen(bundle, wav_blocks(wav, load(bundle).sample_rate)))
     assert code == 0, err
     assert [line.split()[2:-1] for line in out] == [event.label.split() for event in expected]
     of_the_word = [event for event in expected if event.label == "no"]
@@ -99,6 +100,19 @@ def test_a_word_runs_its_command_and_pulses_the_pin(
     pins = (tmp_path / "pins.txt").read_text().splitlines()
     assert pins[: len(expected)] == ["17 1.0"] * len(expected)
     assert set(pins[len(expected) :]) == {"17 closed"}
+
+
+def test_a_words_command_need_not_wait_for_the_recordings_end(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(SPOTTER.parent)
+    module = importlib.import_module("spotter")
+    noise = np.random.default_rng(0).uniform(-1, 1, (9, 1_600)).astype(np.float32)
+    waiting = iter(noise)
+    monkeypatch.setattr(module, "wav_blocks", lambda *_asked: waiting)
+    options = module.parser().parse_args([str(bundle), "--wav", "noise.wav"])
+    next(module.events(load(bundle), options))
+    assert len(list(waiting)) > 0
 
 
 def test_a_command_that_still_runs_is_not_started_again_and_is_ended(

@@ -29,6 +29,7 @@ from runtime import RuntimeFault
 from runtime.bundle import read_bundle
 
 ROOT = Path(__file__).parents[2]
+CONSTRAINTS = ROOT / "constraints.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,11 @@ class Row:
         return all(value <= self.tolerance for value in told)
 
 
-def device_wheel(folder: Path) -> Path:
-    """Build the device wheel and unpack it into `folder`, where it can be imported from.
+def device_wheel(folder: Path) -> tuple[Path, Path]:
+    """Build the device wheel in `folder`, and unpack it there.
+
+    Returns:
+        the wheel, and the folder from which its contents can be imported.
 
     Raises:
         CheckError: it cannot be built.
@@ -67,7 +71,7 @@ def device_wheel(folder: Path) -> Path:
     (path,) = made.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder / "wheel")
-    return folder / "wheel"
+    return path, folder / "wheel"
 
 
 def native_doctor(bundle: Path, wheel: Path) -> dict[str, Any]:
@@ -154,16 +158,19 @@ def table(rows: Sequence[Row], native: Mapping[str, Any], emulated: Mapping[str,
         values = (row.tolerance, row.native, row.emulated)
         told = ("not run" if value is None else f"{value:.2e}" for value in values)
         lines.append((*what, *told))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         f"{report['machine']}: Python {report['python']}, numpy {report['numpy']}, "
         + ", ".join(dict.fromkeys(cell["engine"] for cell in report["replayed"]))
         for report in (native, emulated)
     ]
     text[1] += f" (emulated {system.PROCESSOR})"
-    for line in lines:
-        text.append("  ".join(map(str.ljust, line, widths)).rstrip())
-    return "\n".join(text)
+    return "\n".join((*text, *aligned(lines)))
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells one below the other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def check(bundle: Path, cache: Path, mirror: str | None = None) -> dict[str, Any]:
@@ -171,8 +178,7 @@ def check(bundle: Path, cache: Path, mirror: str | None = None) -> dict[str, Any
 
     Args:
         bundle: a folder or its zip.
-        cache: where system and engines lie.
-        mirror: Debian's, to fetch the system from; None: the one that apt uses.
+        cache, mirror: as `arm64_system.set_up` takes them.
 
     Returns:
         "passed", "not_run" (graphs that ran nowhere on arm64), "rows", and both whole reports.
@@ -182,16 +188,10 @@ def check(bundle: Path, cache: Path, mirror: str | None = None) -> dict[str, Any
         BundleFault: the bundle cannot be read here.
     """
     files = read_bundle(bundle).manifest.model_files
-    cache = cache.absolute()
-    root = system.prepared_root(cache)
-    system.check_tools(prepared=root is not None, user_id=os.getuid())
-    root = root or system.make_root(cache, mirror or system.apt_mirror(system.apt_targets()))
-    constraints = ROOT / "constraints.txt"
-    requirements = system.pins(constraints.read_text(encoding="utf-8"))
-    site = system.prepared_site(cache, requirements)
-    site = site or system.make_site(cache, requirements, constraints)
+    root = system.set_up(cache.absolute(), mirror)
+    site = system.set_up_site(cache.absolute(), CONSTRAINTS)
     with tempfile.TemporaryDirectory() as folder:
-        wheel = device_wheel(Path(folder))
+        _, wheel = device_wheel(Path(folder))
         native = native_doctor(bundle, wheel)
         emulated = emulated_doctor(bundle, wheel, root, site)
     rows = compare(native, emulated)
@@ -205,18 +205,32 @@ def check(bundle: Path, cache: Path, mirror: str | None = None) -> dict[str, Any
     }
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Exit 0: both machines agree with the golden pair; 1: not, or it could not be asked."""
+def options(description: str, target: str) -> argparse.ArgumentParser:
+    """What every check of a bundle on arm64 is asked with.
+
+    Args:
+        description: of the check.
+        target: of make, that runs it.
+    """
     parser = argparse.ArgumentParser(
-        description="Run a bundle's doctor here and on an emulated arm64 Raspberry Pi 4, and "
-        "print both differences from its golden pair. The first call sets up about 1 GB.",
-        epilog="example: make arm64-check BUNDLE=runs/demo/keywords.bundle",
+        description=f"{description} The first call sets up about 1 GB.",
+        epilog=f"example: make {target} BUNDLE=runs/demo/keywords.bundle",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder or .zip")
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER", help="of the arm64 system (default: user's cache)"
     )
     parser.add_argument("--mirror", metavar="URL", help="Debian mirror (default: apt's own)")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit 0: both machines agree with the golden pair; 1: not, or it could not be asked."""
+    parser = options(
+        "Run a bundle's doctor here and on an emulated arm64 Raspberry Pi 4, and print both "
+        "differences from its golden pair.",
+        "arm64-check",
+    )
     parser.add_argument("--json", action="store_true", help="for machines (default: text)")
     asked = parser.parse_args(words)
     try:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import arm64_check
@@ -72,14 +73,16 @@ def test_the_mirror_is_apts_own_for_this_release_of_debian():
 def test_engines_have_the_versions_of_the_constraints_file():
     text = "# numpy==1\nnumpy==2.4.6\nonnxruntime==1.32.0\nnumpy-quaternion==3\n"
     assert system.pins(text) == PINS
-    known = (arm64_check.ROOT / "constraints.txt").read_text(encoding="utf-8")
+    known = arm64_check.CONSTRAINTS.read_text(encoding="utf-8")
     assert all("==" in requirement for requirement in system.pins(known))
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(system.CheckError, match=r"debootstrap, dpkg not found.*apt-get install"):
-        system.check_tools(prepared=False, user_id=0)
+    with pytest.raises(
+        system.CheckError, match=r"dpkg not found.*install qemu-user-static proot debootstrap dpkg$"
+    ):
+        system.check_tools(prepared=False, user_id=0, more=("proot",))
     with pytest.raises(system.CheckError, match=r"^qemu-aarch64-static not found"):
         system.check_tools(prepared=True, user_id=1000)
     monkeypatch.setattr(shutil, "which", lambda name: name)
@@ -108,21 +111,63 @@ def test_a_system_is_whole_or_not_there_and_packages_are_kept_for_the_next_try(p
         'mkdir -p "$1/var/cache/apt/archives"; touch "$1/var/cache/apt/archives/python.deb"',
     )
     program(programs, "dpkg", 'mkdir -p "$3/usr/bin"; touch "$3/usr/bin/python3.11"')
+    program(programs, system.EMULATOR, 'test "$1 $2" = "$3/sbin/ldconfig -r" && touch "$3/listed"')
     root = system.make_root(cache, "http://mirror")
     assert root == system.prepared_root(cache)
     assert (root / "proc" / "cpuinfo").read_text() == system.cpuinfo()
     assert sorted(path.name for path in cache.iterdir()) == ["root"]
     assert not list(root.rglob("*.deb"))
+    assert (root / "listed").exists()
+
+
+def test_a_system_of_other_packages_is_set_up_anew(tmp_path, monkeypatch):
+    python = tmp_path / "root" / "usr" / "bin" / "python3.11"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert system.prepared_root(tmp_path) is None
+    (tmp_path / "root" / "requirements.txt").write_text("\n".join(system.PACKAGES))
+    assert system.prepared_root(tmp_path) == tmp_path / "root"
+    monkeypatch.setattr(system, "PACKAGES", (*system.PACKAGES, "another"))
+    assert system.prepared_root(tmp_path) is None
 
 
 def test_engines_of_other_versions_are_installed_anew(tmp_path):
-    assert system.prepared_site(tmp_path, PINS) is None
     site = tmp_path / "site"
+    assert system.prepared(site, PINS) is None
     site.mkdir()
-    assert system.prepared_site(tmp_path, PINS) is None
+    assert system.prepared(site, PINS) is None
     (site / "requirements.txt").write_text("\n".join(PINS))
-    assert system.prepared_site(tmp_path, PINS) == site
-    assert system.prepared_site(tmp_path, ("numpy==3", *PINS[1:])) is None
+    assert system.prepared(site, PINS) == site
+    assert system.prepared(site, ("numpy==3", *PINS[1:])) is None
+
+
+def test_wheels_are_fetched_once_in_the_versions_of_the_constraints_file(tmp_path, monkeypatch):
+    told = []
+
+    def run_step(command, what):
+        told.append(command)
+
+    monkeypatch.setattr(system, "run_step", run_step)
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("numpy==2.4.6\nsounddevice==0.5.6\n")
+    for _ in range(2):
+        assert system.set_up_supply(tmp_path, constraints) == tmp_path / "wheels"
+    ((*_, before_last, last),) = told
+    assert (before_last, last) == ("ai-edge-litert", "sounddevice==0.5.6")
+    assert "--platform=manylinux_2_28_aarch64" in told[0]
+    constraints.write_text("numpy==2.4.7\nsounddevice==0.5.6\n")
+    system.set_up_supply(tmp_path, constraints)
+    assert len(told) == 2
+
+
+def test_programs_of_the_system_see_the_pis_processor_and_what_is_shared(programs, tmp_path):
+    program(programs, "proot", 'echo "$@"')
+    command = [*system.in_system(tmp_path / "root", (tmp_path / "a",)), "/bin/true"]
+    words = system.run_step(command, "proot")[0].split()
+    assert words[-1] == "/bin/true"
+    assert "cortex-a72" in words
+    bound = {word for before, word in pairwise(words) if before == "-b"}
+    assert {f"{tmp_path}/root/proc/cpuinfo:/proc/cpuinfo", f"{tmp_path}/a"} < bound
 
 
 def test_both_machines_stand_in_one_row_whatever_their_versions():
@@ -167,10 +212,22 @@ def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_set_up(tmp_pat
 
 
 @pytest.mark.network
+def test_a_program_and_those_that_it_starts_run_on_an_emulated_pi(tmp_path):
+    root = system.prepared_root(CACHE)
+    if root is None or not all(map(shutil.which, (system.EMULATOR, system.PROOT))):
+        pytest.skip("no arm64 system is set up; make arm64-demo BUNDLE=… does it, once")
+    (tmp_path / "a.sh").write_text("#!/bin/sh\nuname -m\ngrep part /proc/cpuinfo | uniq\n")
+    (tmp_path / "a.sh").chmod(0o755)
+    command = [*system.in_system(root, (tmp_path,)), "/bin/sh", "-c", str(tmp_path / "a.sh")]
+    told, _ = system.run_step(command, "a script", system.ENVIRONMENT)
+    assert told == "aarch64\nCPU part\t: 0xd08\n"
+
+
+@pytest.mark.network
 @pytest.mark.parametrize("kind", ["sliding_window-float32", "incremental-int8-dynamic"])
 def test_a_bundle_answers_on_an_emulated_pi_as_here(bundle, kind):
-    known = (arm64_check.ROOT / "constraints.txt").read_text(encoding="utf-8")
-    ready = system.prepared_root(CACHE) and system.prepared_site(CACHE, system.pins(known))
+    known = arm64_check.CONSTRAINTS.read_text(encoding="utf-8")
+    ready = system.prepared_root(CACHE) and system.prepared(CACHE / "site", system.pins(known))
     if not ready or shutil.which(system.EMULATOR) is None:
         pytest.skip("no arm64 system is set up; make arm64-check BUNDLE=… does it, once")
     try:

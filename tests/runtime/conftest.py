@@ -28,7 +28,7 @@ from runtime.bundle import (
 from runtime.faults import BundleFault
 from runtime.stream import Model, load
 
-sys.path.insert(0, str(Path(__file__).parent))  # tiny_steps.py, phone_sayer.py
+sys.path.insert(0, str(Path(__file__).parent))  # tiny_steps.py, tiny_phones.py
 
 LABELS = ("_silence_", "yes", "no")
 WINDOW_SAMPLES = 800

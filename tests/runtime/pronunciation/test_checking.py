@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from phone_sayer import FRAME_S, LABELS, PHONES, posteriors_of, silence
 
 from runtime.faults import PronunciationFault
-from runtime.judgement import Sentence
 from runtime.pronunciation import check
+from runtime.pronunciation.judgement import Sentence
 
 BOOKCASE = ("bookcase", ("B", "UH", "K", "K", "EH", "S"))
 CAT = ("cat", ("K", "AE", "T"))

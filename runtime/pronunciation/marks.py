@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from .faults import one_line
+from ..faults import one_line
 from .judgement import Phone
 
 DOUBTFUL_GOP = math.log(0.5)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.alignment import Place, align, decode, fewest_frames
 from runtime.faults import PronunciationFault
-from runtime.phone_posteriors import NOTHING
+from runtime.pronunciation.alignment import Place, align, decode, fewest_frames
+from runtime.pronunciation.phone_posteriors import NOTHING
 
 NUM_PHONES = 3
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.alignment import align, decode, fewest_frames
-from runtime.fit import fits
-from runtime.phone_posteriors import NOTHING
+from runtime.pronunciation.alignment import align, decode, fewest_frames
+from runtime.pronunciation.fit import fits
+from runtime.pronunciation.phone_posteriors import NOTHING
 
 NUM_PHONES = 4
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .faults import PronunciationFault, short
+from ..faults import PronunciationFault, short
 
 BLANK = "_blank_"
 """CTC's label of no phone."""

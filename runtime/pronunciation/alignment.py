@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .faults import PronunciationFault
+from ..faults import PronunciationFault
 from .phone_posteriors import NOTHING
 
 

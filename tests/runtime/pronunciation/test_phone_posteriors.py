@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runtime.faults import PronunciationFault
-from runtime.phone_posteriors import FLOOR, prepared
+from runtime.pronunciation.phone_posteriors import FLOOR, prepared
 
 LABELS = ("K", "_blank_", "AE", "SIL", "ERR")
 PROBABILITIES = np.array([[0.1, 0.5, 0.1, 0.2, 0.1], [0.0, 0.0, 1.0, 0.0, 0.0]])

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..faults import PronunciationFault, short
 from .alignment import Place, align, fewest_frames
-from .faults import PronunciationFault, short
 from .fit import fits
 from .goodness import goodness
 from .judgement import Phone, Sentence, Status, sentence_of, word_of

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from phone_sayer import FRAME_S, LABELS, posteriors_of
 
-from runtime.judgement import Phone, Sentence, sentence_of, word_of
 from runtime.pronunciation import check
-from runtime.sentence_svg import sentence_svg
-from runtime.sentence_text import sentence_text, wants_colours
+from runtime.pronunciation.judgement import Phone, Sentence, sentence_of, word_of
+from runtime.pronunciation.sentence_svg import sentence_svg
+from runtime.pronunciation.sentence_text import sentence_text, wants_colours
 
 SVG = "{http://www.w3.org/2000/svg}"
 WORDS = [

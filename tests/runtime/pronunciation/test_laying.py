@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from runtime.alignment import Place
-from runtime.laying import lay
-from runtime.phone_posteriors import FLOOR
+from runtime.pronunciation.alignment import Place
+from runtime.pronunciation.laying import lay
+from runtime.pronunciation.phone_posteriors import FLOOR
 
 NUM_PHONES = 6
 

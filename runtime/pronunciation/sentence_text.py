@@ -3,7 +3,7 @@
 import os
 from typing import TextIO
 
-from .faults import one_line
+from ..faults import one_line
 from .judgement import Sentence, Word
 from .marks import Kind, kind_of, mark_of
 

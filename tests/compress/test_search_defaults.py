@@ -116,7 +116,7 @@ def test_an_installation_without_the_supernet_says_so(package, call):
     for words in (["search", "--target-params", "500k"], ["cut", "otolite-tiny", "smallest"]):
         code, _, err = call(*words, "--out", "out")
         assert code == 1
-        assert "the supernet otolite-tiny should ship with the package" in err
+        assert "the model otolite-tiny should ship with the package" in err
     code, _, err = call("search", "otolite-tny", "--target-params", "500k")
     assert code == 1
     assert "neither a folder nor the name of a supernet: did you mean 'otolite-tiny'?" in err

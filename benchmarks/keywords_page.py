@@ -29,7 +29,8 @@ class Table:
     """With which the controls were fine-tuned, in percent."""
     seeds: Sequence[int]
     pretrain_updates: int
-    tune_updates: int
+    tune_updates: Sequence[int]
+    """One for each share."""
 
 
 def write_page(rows: Rows, table: Table, results: Path) -> str:
@@ -39,8 +40,8 @@ def write_page(rows: Rows, table: Table, results: Path) -> str:
         machine=platform.machine(),
         seeds=", ".join(map(str, table.seeds)),
         clips=f"{rows[f'{first}/seed{table.seeds[0]}/tuned-scratch-100']['clips']:,}",
-        pretrain=table.pretrain_updates,
-        tune=table.tune_updates,
+        pretrain=f"{table.pretrain_updates:,}",
+        tune=" / ".join(f"{number:,}" for number in table.tune_updates),
         head=line("model", "from", *(f"{share} % of labels" for share in table.shares)),
         rule=line(*["---"] * (2 + len(table.shares))),
         shares="\n".join(share_rows(rows, table)),
@@ -128,9 +129,10 @@ train partition, further words included, and no label. Labels are a share of the
 train clips, the same of every class and of few speakers, 5 % within 20 %. Test: {clips} clips,
 seeds {seeds}, cells hold mean ± deviation over seeds (each seed). Machine: {machine}, no GPU.
 
-**Not comparable with published figures**: {pretrain} updates of pretraining and {tune} of
-fine-tuning where the paper (arXiv:2210.01703) has 26,600 and 4,700, transformers of 4 layers where
-it has 12, an excerpt of the data, another split, 12 classes where it has 35.
+**Not comparable with published figures**: {pretrain} updates of 32 clips in pretraining and
+{tune} in fine-tuning (by share of the labels), where the paper (arXiv:2210.01703) has 26,600
+and 4,700 of 512; transformers of 3 layers where it has 12; an excerpt of the data, another split,
+12 classes where it has 35.
 
 ## Accuracy by share of the labels
 

@@ -38,6 +38,7 @@ from .verbs import (
     evaluate,
     export,
     finetune,
+    grade,
     import_,
     keyword,
     prepare,
@@ -354,6 +355,7 @@ app.command("prepare", epilog=prepare.EXAMPLE)(prepare.prepare)
 app.command("prune", epilog=prune.EXAMPLE)(prune.prune)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("check", epilog=check.EXAMPLE)(check.check)
+app.command("grade", epilog=grade.EXAMPLE)(grade.grade)
 app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)

@@ -1,12 +1,13 @@
-"""Give a bundle on disk another decision: its manifest is written anew, and nothing else."""
+"""Give a bundle on disk another decision, or one file more, and seal its manifest again."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .atomic import replacing_file
-from .bundle import read_bundle
+from .atomic import replacing_file, replacing_folder
+from .bundle import Bundle, read_bundle
+from .digest import sha256
 from .faults import BundleFault
 from .manifest import MANIFEST_FILE, SCHEMA_VERSION, Decision, Manifest, check_version, seal
 
@@ -34,17 +35,7 @@ def write_decision(
         OSError: the folder cannot be written; the bundle is as it was.
     """
     folder = Path(path)
-    if folder.is_file():
-        raise BundleFault(
-            f"{path}: a zip cannot be changed in place. Unpack it (unzip {path} -d FOLDER), write "
-            "the decision into FOLDER, and zip that again."
-        )
-    manifest = read_bundle(folder).manifest
-    if check_version(manifest.schema_version):
-        raise BundleFault(
-            f"{path}: schema_version {manifest.schema_version} is newer than {SCHEMA_VERSION}, "
-            "and what only a newer runtime knows would be lost. Update the runtime."
-        )
+    manifest = _changeable(folder).manifest
     changed = seal(
         dataclasses.replace(
             manifest,
@@ -56,3 +47,56 @@ def write_decision(
     with replacing_file(folder / MANIFEST_FILE) as temporary:
         temporary.write_text(changed.to_json(), encoding="utf-8")
     return changed
+
+
+def write_file(
+    path: str | Path, name: str, data: bytes, *, measured: Mapping[str, Any] | None = None
+) -> Manifest:
+    """Put a file into a bundle's folder, in place of an older one of that name.
+
+    Every digest is verified before, and the folder is replaced as a whole.
+
+    Args:
+        path: a bundle's folder.
+        name: of the file, none that the format itself knows.
+        data: its bytes.
+        measured: as `write_decision` takes it.
+
+    Returns:
+        the manifest as written, of this runtime's schema.
+
+    Raises:
+        BundleFault, OSError: as `write_decision`.
+    """
+    folder = Path(path)
+    bundle = _changeable(folder)
+    manifest = bundle.manifest
+    changed = seal(
+        dataclasses.replace(
+            manifest,
+            files={**manifest.files, name: sha256(data).hexdigest()},
+            measured={**manifest.measured, **(measured or {})},
+            schema_version=SCHEMA_VERSION,
+        )
+    )
+    with replacing_folder(folder) as temporary:
+        for file, content in {**bundle.files, name: data}.items():
+            (temporary / file).write_bytes(content)
+        (temporary / MANIFEST_FILE).write_text(changed.to_json(), encoding="utf-8")
+    return changed
+
+
+def _changeable(folder: Path) -> Bundle:
+    if folder.is_file():
+        raise BundleFault(
+            f"{folder}: a zip cannot be changed in place. Unpack it (unzip {folder} -d FOLDER), "
+            "change FOLDER, and zip that again."
+        )
+    bundle = read_bundle(folder)
+    if check_version(bundle.manifest.schema_version):
+        raise BundleFault(
+            f"{folder}: schema_version {bundle.manifest.schema_version} is newer than "
+            f"{SCHEMA_VERSION}, and what only a newer runtime knows would be lost. "
+            "Update the runtime."
+        )
+    return bundle

@@ -60,6 +60,7 @@ def agreement(
     speakers: Sequence[Hashable],
     *,
     wrong_below: float | None = None,
+    told_below: float | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
@@ -69,7 +70,8 @@ def agreement(
         told: (scores,) in [0, 2].
         experts: (scores,) in [0, 2], of the same things.
         speakers: (scores,) whose they are. With one alone there are no intervals.
-        wrong_below: what both sides call wrong; None: do not ask.
+        wrong_below: what experts call wrong, in [0, 2]; None: do not ask.
+        told_below: what a told score calls wrong; None: as experts do.
         resamples: draws of as many speakers as there are, for percentile intervals.
         seed: of these draws.
 
@@ -85,7 +87,9 @@ def agreement(
     number = {speaker: row for row, speaker in enumerate(dict.fromkeys(speakers))}
     sums = np.zeros((len(number), 9))
     np.add.at(
-        sums, [number[speaker] for speaker in speakers], _summands(first, second, wrong_below)
+        sums,
+        [number[speaker] for speaker in speakers],
+        _summands(first, second, wrong_below, wrong_below if told_below is None else told_below),
     )
 
     def estimate(measure: Callable[[_Sums], NDArray[np.float64]]) -> Estimate:
@@ -108,7 +112,10 @@ def _checked(name: str, scores: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _summands(
-    told: NDArray[np.float64], experts: NDArray[np.float64], wrong_below: float | None
+    told: NDArray[np.float64],
+    experts: NDArray[np.float64],
+    wrong_below: float | None,
+    told_below: float | None,
 ) -> _Sums:
     """(scores, 9): one, both, their squares and product, the error's square, found and told wrong.
 
@@ -117,8 +124,8 @@ def _summands(
     x, y = told - 1.0, experts - 1.0
     wrong, found = (
         (np.zeros(len(x), bool), np.zeros(len(x), bool))
-        if wrong_below is None
-        else (experts < wrong_below, told < wrong_below)
+        if wrong_below is None or told_below is None
+        else (experts < wrong_below, told < told_below)
     )
     parts = (np.ones(len(x)), x, y, x * x, y * y, x * y, (x - y) ** 2)
     return np.stack([*parts, wrong & found, 1.0 * wrong + found], axis=-1)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from train.data.scores import MOST, MOST_OF_PHONE, SentenceScores
 
 from .. import CompressError
-from .agreement import WRONG_BELOW, Agreement, agreement
+from .agreement import WRONG_BELOW, Agreement, Estimate, agreement
 
 WordAspect = Literal["accuracy", "stress", "total"]
 SentenceAspect = Literal["accuracy", "completeness", "fluency", "prosodic", "total"]
-_TO_PHONES = MOST_OF_PHONE / MOST
+TO_PHONES = MOST_OF_PHONE / MOST
 """From the experts' scale of words and sentences to that of phones, as published systems do."""
 
 
@@ -38,12 +38,46 @@ class Levels:
     word: Agreement
     sentence: Agreement
 
+    def to_dict(self) -> dict[str, Any]:
+        """By name, for JSON."""
+        return asdict(self)
+
+    def rows(self) -> list[dict[str, str | int]]:
+        """A level each, for people."""
+        return [
+            {
+                "level": name,
+                "scores": part.scores,
+                "speakers": part.speakers,
+                "correlation": told(part.correlation),
+                "squared_error": told(part.squared_error),
+                "f1_of_wrong": told(part.f1_of_wrong),
+            }
+            for name, part in (
+                ("phone", self.phone),
+                ("word", self.word),
+                ("sentence", self.sentence),
+            )
+        ]
+
+
+def told(estimate: Estimate | None, decimals: int = 3) -> str:
+    """A measure with its interval, "0.563 [0.520, 0.601]"; a dash where there is none."""
+    if estimate is None or estimate.value is None:
+        return "—"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.{decimals}f}"
+    return (
+        f"{estimate.value:.{decimals}f} [{estimate.low:.{decimals}f}, {estimate.high:.{decimals}f}]"
+    )
+
 
 def levels(
     sentences: Iterable[tuple[Judged, SentenceScores, Hashable]],
     *,
     word: WordAspect = "total",
     sentence: SentenceAspect = "total",
+    told_below: float = WRONG_BELOW,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Levels:
@@ -54,6 +88,7 @@ def levels(
             without a score are left out.
         word: what experts score of words.
         sentence: and of sentences.
+        told_below: a phone of a lower score is told as wrong.
         resamples: of the speakers, for the intervals.
         seed: of these draws.
 
@@ -64,16 +99,16 @@ def levels(
     phones, words, whole = _Sides(), _Sides(), _Sides()
     for judged, experts, speaker in sentences:
         _check(judged, experts)
-        whole.add(judged.sentence, getattr(experts, sentence) * _TO_PHONES, speaker)
+        whole.add(judged.sentence, getattr(experts, sentence) * TO_PHONES, speaker)
         for told, scores, of_phones in zip(judged.words, experts.words, judged.phones, strict=True):
-            words.add(told, getattr(scores, word) * _TO_PHONES, speaker)
+            words.add(told, getattr(scores, word) * TO_PHONES, speaker)
             for score, expert in zip(of_phones, scores.phone_scores, strict=True):
                 if expert is not None:
                     phones.add(score, expert, speaker)
     return Levels(
-        phone=phones.agreement(WRONG_BELOW, resamples, seed),
-        word=words.agreement(None, resamples, seed),
-        sentence=whole.agreement(None, resamples, seed),
+        phone=phones.agreement(WRONG_BELOW, told_below, resamples, seed),
+        word=words.agreement(None, None, resamples, seed),
+        sentence=whole.agreement(None, None, resamples, seed),
     )
 
 
@@ -90,12 +125,15 @@ class _Sides:
         self._experts.append(expert)
         self._speakers.append(speaker)
 
-    def agreement(self, wrong_below: float | None, resamples: int, seed: int) -> Agreement:
+    def agreement(
+        self, wrong_below: float | None, told_below: float | None, resamples: int, seed: int
+    ) -> Agreement:
         return agreement(
             self._told,
             self._experts,
             self._speakers,
             wrong_below=wrong_below,
+            told_below=told_below,
             resamples=resamples,
             seed=seed,
         )

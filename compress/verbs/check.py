@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from .. import CallError
 from ..flags import Json
 from ..printing import show
 
@@ -32,29 +31,28 @@ def check(
     """Say which phones of a read text were right, replaced, left out or put in.
 
     Marks: `AE>IY` is IY said for AE, `-K` left out, `+L` put in, `AE?` doubtful. `fit` tells best
-    whether a word was said at all; it and `gop` are 0 at best.
+    whether a word was said at all; it and `gop` are 0 at best. A bundle that compress grade taught
+    tells scores from 0 to 2 as well, and mistakes by these.
     """
     from runtime.atomic import replacing_file
-    from runtime.bundle import read_bundle
     from runtime.listen import wav_blocks
-    from runtime.manifest_rules import PHONES
     from runtime.phone_stream import hear
+    from runtime.pronunciation import MOST, grader_of, sentence_svg, sentence_text, wants_colours
     from runtime.pronunciation import check as checked
-    from runtime.pronunciation import sentence_svg, sentence_text, wants_colours
     from runtime.stream import load
     from runtime.wav import read_wav
     from train.data.lexicon import Lexicon
 
-    task = read_bundle(bundle).manifest.task
-    if task != PHONES:
-        raise CallError(
-            f"{bundle} tells {task}, and pronunciation is checked by phones; export a run of a "
-            "recipe such as phones-tcn"
-        )
+    from ..pronunciation.phones_bundle import phones_bundle
+
+    files = phones_bundle(bundle).files
     words = Lexicon().words(text)
     model = load(bundle)
     heard = hear(model, wav_blocks(wav, model.sample_rate))
     sentence = checked(heard.log_posteriors, model.labels, words, heard.frame_s)
+    grader = grader_of(files, model.labels)
+    if grader is not None:
+        sentence = grader.grade(sentence)
     if svg is not None:
         with replacing_file(svg) as temporary:
             temporary.write_text(sentence_svg(sentence, *read_wav(wav)), encoding="utf-8")
@@ -73,9 +71,13 @@ def check(
                     ("end_s", word.end_s),
                     ("fit", word.fit),
                     ("gop", word.gop),
+                    ("score", word.score),
                 )
+                if name != "score" or grader is not None
             },
         }
         for word in sentence.words
     ]
-    show({"words": rows}, as_json=False)
+    whole = {} if grader is None else {"score": sentence.score, "fluency": sentence.fluency}
+    of_all = {name: f"{value:.{_DECIMALS}f} of {MOST:g}" for name, value in whole.items()}
+    show({"words": rows, **of_all}, as_json=False)

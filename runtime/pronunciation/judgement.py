@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Status = Literal["correct", "substituted", "deleted", "inserted"]
+Status = Literal["correct", "doubtful", "substituted", "deleted", "inserted"]
+"""Doubtful is what a grader holds for wrong, and nothing else was likelier."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Phone:
     """Goodness where forced alignment puts the phone, the text around it held for said. It decides
     nothing, and grades deleted ones too: what there is to go by for a score that is learned from
     people's. None of an inserted one, and where the text has more phones than there are frames."""
+    score: float | None = None
+    """As experts would grade it, in [0, 2]; None without a grader, of an inserted one and of one
+    that was never said."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Word:
     """Of the whole word against all else that its frames may hold, in nats a phone, at most 0: the
     number that tells best whether the word was said at all. None where the text has more phones
     than the recording has frames."""
+    score: float | None = None
+    """As experts would grade it, in [0, 2]; None without a grader."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,10 @@ class Sentence:
     """Share of all its phones that were said, in [0, 1]."""
     fit: float | None
     """Mean of its words'."""
+    score: float | None = None
+    """As experts would grade it, in [0, 2]; None without a grader."""
+    fluency: float | None = None
+    """How fluently it was read, likewise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and texts, as JSON has them, under the fields' names."""
@@ -83,7 +93,7 @@ def word_of(text: str, phones: Sequence[Phone], fit: float | None) -> Word:
         start_s=phones[0].start_s,
         end_s=phones[-1].end_s,
         gop=_mean([phone.gop for phone in phones]),
-        completeness=_completeness(phones),
+        completeness=completeness(phones),
         fit=fit,
     )
 
@@ -94,19 +104,20 @@ def sentence_of(words: Sequence[Word], duration_s: float) -> Sentence:
         words=tuple(words),
         duration_s=duration_s,
         gop=_mean([word.gop for word in words]),
-        completeness=_completeness([phone for word in words for phone in word.phones]),
+        completeness=completeness([phone for word in words for phone in word.phones]),
         fit=_mean([word.fit for word in words]),
     )
+
+
+def completeness(phones: Sequence[Phone]) -> float:
+    """Share of the phones asked for, of which there is one, that were said, right or wrong."""
+    asked = [phone for phone in phones if phone.phone is not None]
+    return sum(phone.heard is not None for phone in asked) / len(asked)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     told = [value for value in values if value is not None]
     return sum(told) / len(told) if told else None
-
-
-def _completeness(phones: Sequence[Phone]) -> float:
-    asked = [phone for phone in phones if phone.phone is not None]
-    return sum(phone.heard is not None for phone in asked) / len(asked)
 
 
 def _with_lists(value: Any) -> Any:

@@ -1,22 +1,20 @@
 """How a judged phone is shown, in whatever picture: its kind, and its words without colours."""
 
 import math
-from typing import Literal
 
 from ..faults import one_line
-from .judgement import Phone
+from .judgement import Phone, Status
 
 DOUBTFUL_GOP = math.log(0.5)
-"""A phone that is told as correct with less than this, half of all there may have been, is shown
-as doubtful: between right and wrong."""
-
-Kind = Literal["correct", "doubtful", "substituted", "deleted", "inserted"]
-KINDS: tuple[Kind, ...] = ("correct", "doubtful", "substituted", "deleted", "inserted")
+"""A phone without a grade that is told as correct with less than this, half of all there may have
+been, is shown as doubtful: between right and wrong."""
 
 
-def kind_of(phone: Phone) -> Kind:
-    """Which of `KINDS` a phone is shown as."""
-    if phone.status == "correct" and phone.gop is not None and phone.gop < DOUBTFUL_GOP:
+def kind_of(phone: Phone) -> Status:
+    """What a phone is shown as."""
+    graded = phone.score is not None
+    weak = phone.gop is not None and phone.gop < DOUBTFUL_GOP
+    if phone.status == "correct" and weak and not graded:
         return "doubtful"
     return phone.status
 

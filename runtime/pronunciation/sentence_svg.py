@@ -5,8 +5,9 @@ from html import escape
 import numpy as np
 
 from ..faults import one_line
-from .judgement import Phone, Sentence
-from .marks import Kind, kind_of, mark_of
+from .grading import MOST
+from .judgement import Phone, Sentence, Status
+from .marks import kind_of, mark_of
 
 _PIXELS_A_SECOND = 240.0
 _LEAST_WIDTH, _MOST_WIDTH = 320.0, 20_000.0
@@ -15,7 +16,7 @@ _MARGIN = 12.0
 _SOUND_TOP, _SOUND_HEIGHT = 12.0, 80.0
 _WORDS_BASE, _BOXES_TOP, _BOX_HEIGHT, _HEARD_BASE, _HEIGHT = 112.0, 120.0, 22.0, 158.0, 172.0
 _LEAST_BOX = 2.0
-_FILLS: dict[Kind, str] = {
+_FILLS: dict[Status, str] = {
     "correct": "#bfe3c6",
     "doubtful": "#f6e3a1",
     "substituted": "#f3b0a8",
@@ -83,6 +84,8 @@ def _box(phone: Phone, scale: float) -> str:
     middle = left + width / 2
     dashes = ' stroke-dasharray="2 2"' if kind == "deleted" else ""
     score = "" if phone.gop is None else f", {phone.gop:.2f} nats"
+    if phone.score is not None:
+        score = f", {phone.score:.1f} of {MOST:g}"
     parts = [
         f"<g><title>{escape(f'{mark_of(phone)}: {kind}{score}')}</title>"
         f'<rect x="{left:.1f}" y="{_BOXES_TOP:.0f}" width="{width:.1f}" '

@@ -4,10 +4,10 @@ import os
 from typing import TextIO
 
 from ..faults import one_line
-from .judgement import Sentence, Word
-from .marks import Kind, kind_of, mark_of
+from .judgement import Sentence, Status, Word
+from .marks import kind_of, mark_of
 
-_CODES: dict[Kind, str] = {
+_CODES: dict[Status, str] = {
     "correct": "32",  # green
     "doubtful": "33",  # yellow
     "substituted": "31",  # red

@@ -104,7 +104,7 @@ def test_a_bundle_of_keywords_checks_nothing(call, folder):
     shipped = PAGE.parents[2] / "spotters/wake-words"
     answer = call("check", shipped, folder / "hello.wav", "--text", "hello")
     assert answer.code == 2
-    assert "tells keywords, and pronunciation is checked by phones" in answer.error
+    assert "tells keywords, and pronunciation is judged by phones" in answer.error
 
 
 def test_a_recording_that_is_not_there_is_told(bundle, call, tmp_path):

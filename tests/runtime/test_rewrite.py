@@ -12,7 +12,7 @@ import pytest
 from runtime.bundle import MANIFEST_FILE, SCHEMA_VERSION, Manifest, read_bundle
 from runtime.faults import BundleFault
 from runtime.manifest import digest_of
-from runtime.rewrite import write_decision
+from runtime.rewrite import write_decision, write_file
 from runtime.stream import load
 
 
@@ -72,3 +72,25 @@ def test_what_cannot_be_rewritten_says_what_to_do(copy: Path, tmp_path: Path) ->
         write_decision(copy, decision)
     with pytest.raises(BundleFault, match="no such bundle"):
         write_decision(tmp_path / "absent", decision)
+
+
+def test_a_file_is_put_in_and_sealed_and_an_older_one_replaced(copy: Path) -> None:
+    before = read_bundle(copy)
+    for data in (b"one", b"another"):
+        written = write_file(copy, "grades.npz", data, measured={"grades": 1})
+        after = read_bundle(copy)
+        assert after.manifest == written
+        assert after.files == {**before.files, "grades.npz": data}
+    assert written.measured == {**before.manifest.measured, "grades": 1}
+    assert written.streaming == before.manifest.streaming
+
+
+def test_a_file_that_no_bundle_may_hold_changes_nothing(copy: Path) -> None:
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(BundleFault):
+        write_file(copy, "../grades.npz", b"")
+    (copy / "model.onnx").write_bytes(b"changed")
+    with pytest.raises(BundleFault, match="changed or damaged"):
+        write_file(copy, "grades.npz", b"")
+    (copy / "model.onnx").write_bytes(before["model.onnx"])
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before

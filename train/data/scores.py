@@ -93,14 +93,22 @@ def find_scores(root: Path) -> Path:
     Raises:
         DataError: there is none.
     """
-    for folder in (root, root / "speechocean762"):
-        for place in _PLACES:
-            if (folder / place).is_file():
-                return folder / place
+    for path in _possible(root):
+        if path.is_file():
+            return path
     raise DataError(
         f"{root} has no scores of experts ({' or '.join(_PLACES[:2])}); name the folder that "
         "speechocean762 is unpacked to"
     )
+
+
+def has_scores(root: Path) -> bool:
+    """Whether `find_scores` finds a file."""
+    return any(path.is_file() for path in _possible(root))
+
+
+def _possible(root: Path) -> list[Path]:
+    return [folder / place for folder in (root, root / "speechocean762") for place in _PLACES]
 
 
 def read_scores(path: Path) -> dict[str, SentenceScores]:

@@ -84,3 +84,10 @@ def test_accepting_everything_finds_nothing_wrong():
 def test_scores_that_cannot_be_compared_are_refused(told, experts, speakers, said):
     with pytest.raises(CompressError, match=said):
         agreement(told, experts, speakers)
+
+
+def test_what_is_told_as_wrong_may_have_a_threshold_of_its_own():
+    told, experts = [0.2, 1.2, 1.6, 1.9], [0.0, 0.4, 2.0, 1.8]
+    for told_below, f1 in ((None, 2 / 3), (1.5, 1.0), (1.7, 4 / 5)):
+        found = agreement(told, experts, list("abcd"), wrong_below=0.5, told_below=told_below)
+        assert found.f1_of_wrong.value == pytest.approx(f1)

@@ -20,6 +20,8 @@ from .search.config import SearchConfig
 from .spaces import get_space, space_names
 
 if TYPE_CHECKING:
+    from lhotse import CutSet
+
     from runtime.manifest import Streaming
     from train.config import PretrainRecipe
     from train.keywords_recipe import KeywordsRecipe
@@ -219,26 +221,41 @@ def finetuning(recipe: "KeywordsRecipe", model: Path | None, data: Path) -> dict
     }
 
 
-def phone_training(recipe: "PhonesRecipe", model: Path | None, data: Path) -> dict[str, Any]:
-    """A phone model's body, and how much of its data is learned from."""
-    from train.beginning import new_body
-    from train.data.corpus import read_corpus, usable
-    from train.data.said import phones_said
+def phone_training(
+    recipe: "PhonesRecipe",
+    model: Path | None,
+    data: Path,
+    *,
+    teacher: Path | None = None,
+    random_init: bool = False,
+) -> dict[str, Any]:
+    """A phone model's body, and how much of its data is learned from; `train_phones` says how.
 
-    body = new_body(recipe, model, random_init=False)
-    cuts = usable(read_corpus(data), partition="train", min_seconds=recipe.batch.min_seconds)
-    said = phones_said(cuts)
-    learned = [cut for cut in cuts if cut.id in said and cut.duration <= recipe.batch.crop_seconds]
-    return {
+    Raises:
+        TrainError: recipe, models and data do not fit.
+    """
+    from train.beginning import check_teacher, new_body
+    from train.phone_recordings import read_phone_recordings
+
+    check_teacher(recipe, model, teacher, random_init=random_init)
+    body = new_body(recipe, model, random_init=random_init)
+    found = read_phone_recordings(recipe, data)
+    rows = {
         "body": recipe.body,
         **({} if model is None else {"model": str(model)}),
+        **({} if teacher is None else {"teacher": str(teacher)}),
         "body_params": _num_params(body),
         "data": str(data),
-        "recordings": len(learned),
-        "hours": round(sum(cut.duration for cut in learned) / 3600, 3),
-        "phones": sum(len(said[cut.id]) for cut in learned),
-        "updates": recipe.updates,
+        "recordings": len(found.labelled),
+        "hours": _hours(found.labelled),
+        "phones": sum(map(len, found.learned.values())),
     }
+    if recipe.unlabelled is not None:
+        rows |= {
+            "unlabelled_recordings": len(found.unlabelled),
+            "unlabelled_hours": _hours(found.unlabelled),
+        }
+    return rows | {"updates": recipe.updates}
 
 
 def exporting(
@@ -473,5 +490,9 @@ def _corpus(data: Path, min_seconds: float) -> dict[str, Any]:
     from train.data.corpus import read_corpus, usable
 
     cuts = usable(read_corpus(data), partition="train", min_seconds=min_seconds)
-    hours = sum(cut.duration for cut in cuts) / 3600
-    return {"train_recordings": len(cuts), "train_hours": round(hours, 3)}
+    return {"train_recordings": len(cuts), "train_hours": _hours(cuts)}
+
+
+def _hours(cuts: "CutSet") -> float:
+    seconds = sum(float(cut.duration) for cut in cuts)
+    return round(seconds / 3600, 3)

@@ -14,7 +14,8 @@ from .phones_recipe import PhonesRecipe
 from .tasks import keywords, phones
 from .tasks.bodies import BODIES, ENCODER, Body
 from .tasks.keywords import KeywordModel, load_keywords, pooled
-from .tasks.phones import load_phones
+from .tasks.phones import PhoneModel, load_phones
+from .tasks.pseudo_labels import PhoneTeacher, UnlabelledConfig
 
 
 def check_source(recipe: KeywordsRecipe, model: Path | None) -> None:
@@ -76,6 +77,62 @@ def begun(
         if stored.labels == labels:
             made.classifier.load_state_dict(stored.classifier.state_dict())
     return made
+
+
+def check_teacher(
+    recipe: PhonesRecipe, model: Path | None, teacher: Path | None, *, random_init: bool
+) -> None:
+    """Refuse a training of phones without the model that tells some, or with one too many.
+
+    Raises:
+        TrainError: recipe, `model` and `teacher` do not fit, or what is to teach is no phone model.
+    """
+    if recipe.unlabelled is None:
+        if teacher is not None:
+            raise RecipeError(
+                "--teacher tells phones that nobody told, for a recipe with [unlabelled]; this one "
+                "learns from known phones alone"
+            )
+    elif recipe.unlabelled.labels == "offline":
+        teaching = teacher or model
+        if teaching is None:
+            raise RecipeError(
+                "unlabelled.labels = 'offline' are a trained model's; name one of phones with "
+                "--teacher, or with --model to start from it too"
+            )
+        load_config(teaching, phones.FAMILY)
+    elif teacher is not None:
+        raise RecipeError(
+            "unlabelled.labels = 'momentum' are the student's own average's, which needs no "
+            "--teacher; leave it out, or set unlabelled.labels=offline"
+        )
+    elif model is None or random_init:
+        raise RecipeError(
+            "unlabelled.labels = 'momentum' come of a student that knows phones; name a model of "
+            "phones to start from with --model, and leave --random-init out"
+        )
+    else:
+        load_config(model, phones.FAMILY)
+
+
+def begun_phones(recipe: PhonesRecipe, model: Path | None, *, random_init: bool) -> PhoneModel:
+    """The phone model before its first update; one that is to teach begins with all it knows."""
+    made = PhoneModel(new_body(recipe, model, random_init=random_init))
+    if recipe.unlabelled is None or model is None or random_init:
+        return made
+    if stated_family(model) == phones.FAMILY:
+        made.classifier.load_state_dict(load_phones(model).classifier.state_dict())
+    return made
+
+
+def phone_teacher(
+    config: UnlabelledConfig, student: PhoneModel, model: Path | None
+) -> PhoneTeacher:
+    """What tells the phones of unlabelled recordings: `model` as it is, or a follower."""
+    if config.labels == "momentum":
+        return PhoneTeacher(student)
+    assert model is not None
+    return PhoneTeacher(load_phones(model))
 
 
 def _body(recipe: KeywordsRecipe, model: Path | None, random_init: bool) -> Body:

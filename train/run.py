@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from runtime.atomic import replacing_file
 
 from .config import BatchConfig, DeviceConfig, LogConfig
-from .data.source import Source
+from .data.source import BatchSource
 from .distributed import from_first, rank, world_size
 from .errors import TrainError
 from .learner import Learner
@@ -101,7 +101,7 @@ def start(folder: Path, recipe: Any, *, resume: bool, **provenance: Any) -> None
 
 def fit(
     learner: Learner,
-    source: Source,
+    source: BatchSource,
     batch: BatchConfig,
     log: LogConfig,
     folder: Path,

@@ -29,6 +29,13 @@ def finetune(
             "phones; otolite-phones ships."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder or checkpoint of a model of phones, of any size, that tells phones "
+            "nobody told, for recipes with [unlabelled] and labels = 'offline'; else --model does."
+        ),
+    ] = None,
     random_init: Annotated[
         bool, typer.Option("--random-init", help="Take only the sizes of --model.")
     ] = False,
@@ -61,13 +68,15 @@ def finetune(
 
     asked = load_kind(recipe, "task", TASKS, recipe_folder("train"), overrides(set_, seed))
     source = None if model is None else model_in(model)
+    telling = None if teacher is None else model_in(teacher)
     if isinstance(asked, PhonesRecipe):
         if negatives:
             raise typer.BadParameter("--negatives are for keywords in running sound")
         if dry_run:
             from ..planning import phone_training
 
-            show(phone_training(asked, source, data), as_json)
+            plan = phone_training(asked, source, data, teacher=telling, random_init=random_init)
+            show(plan, as_json)
             return
         from train.phone_training import train_phones
 
@@ -77,11 +86,14 @@ def finetune(
             data,
             out,
             model=source,
+            teacher=telling,
             random_init=random_init,
             resume=resume,
             surroundings=noise,
         )
     else:
+        if teacher is not None:
+            raise typer.BadParameter("--teacher tells phones, for recipes of phones")
         if dry_run:
             from ..planning import finetuning
 

@@ -182,6 +182,7 @@ def test_an_unknown_space_names_the_nearest(call):
         ("pretrain --data d --out o", "recipe"),
         ("pretrain hubert-tiny --data d --out o --seed many", "--seed"),
         ("finetune keywords-tiny --data d --out o --random-init", "--random-init takes the sizes"),
+        ("finetune keywords-tiny --data d --out o --teacher t", "--teacher tells phones"),
         ("export r --out b --threshold 1.5", "must lie in (0, 1], got 1.5"),
         ("export r --out b --hop-ms 0", "--hop-ms"),
         ("listen b --threshold 0", "must lie in (0, 1], got 0"),

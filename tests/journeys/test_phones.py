@@ -19,7 +19,9 @@ from train.phones_recipe import PhonesRecipe
 from train.recipe import load_recipe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "phones.md"
-BLOCKS = dict(re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S))
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+COMMANDS = "".join(text for kind, text in BLOCKS if kind == "sh").replace("\\\n", "")
+(PROGRAM,) = [text for kind, text in BLOCKS if kind == "python"]
 FEW = ["--set", "updates=2", "--set", "causal_tcn.channels=8"]
 
 
@@ -35,6 +37,8 @@ def folder(tmp_path_factory):
         hiss = rng.normal(0, 0.1, 12_000)
         soundfile.write(recordings / f"{number}.wav", hiss, 16_000)
         lines.append(f"{number}.wav,hello,{part},HH AH L OW")
+    soundfile.write(recordings / "untold.wav", rng.normal(0, 0.1, 12_000), 16_000)
+    lines.append("untold.wav,,train,")
     (recordings / "manifest.csv").write_text("\n".join(lines) + "\n")
     soundfile.write(folder / "hello.wav", rng.normal(0, 0.1, 9_001), 8_000)
     return folder
@@ -42,12 +46,12 @@ def folder(tmp_path_factory):
 
 def test_the_page_leads_from_recordings_to_phones(folder, call, monkeypatch, capfd):
     monkeypatch.chdir(folder)
-    for line in BLOCKS["sh"].splitlines():
+    for line in COMMANDS.splitlines():
         words = shlex.split(line)[1:]
         answer = call(*words, *(FEW if words[0] == "finetune" else []))
         assert answer.code == 0, f"{line}: {answer.err}"
     capfd.readouterr()
-    exec(compile(BLOCKS["python"], str(PAGE), "exec"), {})  # the page's program
+    exec(compile(PROGRAM, str(PAGE), "exec"), {})  # the page's program
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     with wave.open("hello.wav") as recording:
         seconds = recording.getnframes() / recording.getframerate()
@@ -57,6 +61,17 @@ def test_the_page_leads_from_recordings_to_phones(folder, call, monkeypatch, cap
         [0.04 * number for number in range(len(lines))], abs=0.006
     )
     assert all(line[2] in labels and 0.0 < float(line[3]) <= 1.0 for line in lines)
+
+
+def test_a_dry_run_tells_who_is_learned_from_and_how(folder, call):
+    words = ["finetune", "phones-momentum-tiny", "--data", folder / "recordings", "--out", "run"]
+    words += ["--model", "otolite-phones", "--set", "causal_tcn.channels=96", "--dry-run", "--json"]
+    told = json.loads(call(*words, "--set", "labelled.share=0.5").out)
+    assert (told["recordings"], told["unlabelled_recordings"]) == (2, 3)
+    assert (told["phones"], told["unlabelled_hours"]) == (8, 0.001)
+    refused = call(*words, "--teacher", "otolite-phones")
+    assert refused.code == 2
+    assert "needs no --teacher" in refused.error
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ class LabelShare:
     """Which of the train partition's clips have a label."""
 
     share: float = 1.0
-    """Of each label's clips, in (0, 1]; a larger share of the same seed holds a smaller one."""
+    """Of each label's clips, or of the speakers of sentences, in (0, 1]; a larger share of the same
+    seed holds a smaller one."""
     seed: int = 0
     """Of the order of speakers, 0 or more; it is not the run's, whose seeds share the clips."""
 
@@ -46,9 +47,25 @@ def labelled(cuts: CutSet, chosen: LabelShare) -> CutSet:
         by_label.setdefault(label_of(cut), []).append(cut)
     ids: set[str] = set()
     for clips in by_label.values():
-        clips.sort(key=lambda cut: (hashed_share(f"{chosen.seed}/{speaker_of(cut)}"), str(cut.id)))
+        clips.sort(key=lambda cut: (_turn(speaker_of(cut), chosen), str(cut.id)))
         ids.update(str(cut.id) for cut in clips[: max(1, round(chosen.share * len(clips)))])
     return cuts.filter(lambda cut: str(cut.id) in ids).to_eager()
+
+
+def of_labelled_speakers(cuts: CutSet, chosen: LabelShare) -> CutSet:
+    """All cuts of a share of the speakers, for sentences: hardly any is a label that others have.
+
+    Speakers come in the order that they have in `labelled`. At least one is chosen.
+
+    Args:
+        cuts: of one partition.
+        chosen: how many speakers, and in which order.
+    """
+    speakers = sorted(
+        {speaker_of(cut) for cut in cuts}, key=lambda speaker: (_turn(speaker, chosen), speaker)
+    )
+    first = set(speakers[: max(1, round(chosen.share * len(speakers)))])
+    return cuts.filter(lambda cut: speaker_of(cut) in first).to_eager()
 
 
 def unlabelled(cuts: CutSet, chosen: LabelShare) -> CutSet:
@@ -67,6 +84,10 @@ def unlabelled(cuts: CutSet, chosen: LabelShare) -> CutSet:
             "and nothing is left to pretrain on; lower without_labelled.share"
         )
     return rest
+
+
+def _turn(speaker: str, chosen: LabelShare) -> float:
+    return hashed_share(f"{chosen.seed}/{speaker}")
 
 
 def speaker_of(cut: MonoCut) -> str:

@@ -19,14 +19,18 @@ from .shards import holds_shards
 from .stream import ShardedRecordings
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
+    """Audio as an endless stream of batches."""
+
+    def batches(self, config: BatchConfig, *, seed: int, start_step: int) -> IterableDataset[Batch]:
+        """This process's passes of every update from `start_step` on."""
+
+
+class Source(BatchSource, Protocol):
     """Audio as an endless stream of batches, and once from end to end."""
 
     fits_memory: ClassVar[bool]
     """Whether features of every recording may be kept at once."""
-
-    def batches(self, config: BatchConfig, *, seed: int, start_step: int) -> IterableDataset[Batch]:
-        """This process's passes of every update from `start_step` on."""
 
     def waveforms(self) -> Iterator[tuple[str, Waveform]]:
         """Every recording once, in a stable order: its id and (samples,) float32 at 16 kHz."""

@@ -115,31 +115,54 @@ class PhoneObjective(Objective):
         self.model = model
         self.variation = variation
         index = {label: number for number, label in enumerate(LABELS)}
-        self._wanted = {
+        self.said = {
             name: torch.tensor([index[phone] for phone in phones], dtype=torch.int64)
             for name, phones in said.items()
         }
 
     def forward(self, batch: Batch, draws: Draws) -> Loss:
         """Loss of a batch; where a recording is too short for its phones it counts for nothing."""
-        rngs = draws.rows(batch.rows)
-        device = batch.waveform.device
-        heard = _with_tail(batch, self.model.body.hop_samples).cpu().numpy()
-        varied = [self.variation.vary(row, 0, rng) for row, rng in zip(heard, rngs, strict=True)]
-        wanted = [self._wanted[cut_id] for cut_id in batch.cut_ids]
-        with striped(self.model, self.variation.config.stripes, rngs):
-            logits = self.model(torch.from_numpy(np.stack(varied)).to(device))
-        loss = functional.ctc_loss(
-            logits.log_softmax(-1).transpose(0, 1),
-            torch.cat(wanted).to(device),
-            torch.full((len(varied),), logits.shape[1]),
-            torch.tensor([len(phones) for phones in wanted]),
-            zero_infinity=True,
-            reduction="sum",
-        )
+        wanted = [self.said[cut_id] for cut_id in batch.cut_ids]
+        logits = self.heard(batch, draws)
         count = sum(len(phones) for phones in wanted)
         spelt = [spelled(row) for row in logits.detach()]
-        return Loss(loss, count, {"phone_error_rate": torch.tensor(error_rate(spelt, wanted))})
+        return Loss(
+            ctc(logits, wanted).sum(),
+            count,
+            {"phone_error_rate": torch.tensor(error_rate(spelt, wanted))},
+        )
+
+    def heard(self, batch: Batch, draws: Draws) -> Tensor:
+        """Logits (batch, frames, labels) of the recordings, each varied by its own draws."""
+        rngs = draws.rows(batch.rows)
+        waveform = with_tail(batch.waveform, batch.num_samples, self.model.body.hop_samples)
+        varied = [
+            self.variation.vary(row, 0, rng)
+            for row, rng in zip(waveform.cpu().numpy(), rngs, strict=True)
+        ]
+        with striped(self.model, self.variation.config.stripes, rngs):
+            logits: Tensor = self.model(torch.from_numpy(np.stack(varied)).to(waveform.device))
+        return logits
+
+
+def ctc(logits: Tensor, wanted: Sequence[Tensor]) -> Tensor:
+    """Loss of each row, 0 where there are too few frames for the labels.
+
+    Args:
+        logits: (batch, frames, labels).
+        wanted: int64 (labels,) of each row, maybe none.
+
+    Returns:
+        (batch,), minus the log of the probability of all paths that spell what is wanted.
+    """
+    return functional.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1),
+        torch.cat(list(wanted)).to(logits.device),
+        torch.full((len(logits),), logits.shape[1]),
+        torch.tensor([len(phones) for phones in wanted]),
+        zero_infinity=True,
+        reduction="none",
+    )
 
 
 def spelled(scores: Tensor) -> list[int]:
@@ -159,18 +182,32 @@ def phone_error_rate(
     heard, wanted = [], []
     for batch in FixedBatches(cuts, packed, batch_size=32):
         with torch.inference_mode():
-            logits = model(_with_tail(batch, model.body.hop_samples).to(device)).cpu()
-        for row, cut_id, length in zip(logits, batch.cut_ids, batch.num_samples, strict=True):
-            frames = -(-(length + TAIL_SAMPLES) // model.body.hop_samples)
-            heard.append(spelled(row[:frames]))
-            wanted.append([index[phone] for phone in said[cut_id]])
+            logits = rows_of(model, batch.waveform.to(device), batch.num_samples)
+        heard += [spelled(row.cpu()) for row in logits]
+        wanted += [[index[phone] for phone in said[cut_id]] for cut_id in batch.cut_ids]
     return error_rate(heard, wanted)
 
 
-def _with_tail(batch: Batch, hop_samples: int) -> Tensor:
-    """(batch, samples), silence after each recording, in whole frames."""
-    most = -(-(max(batch.num_samples) + TAIL_SAMPLES) // hop_samples) * hop_samples
-    return functional.pad(batch.waveform, (0, most - batch.waveform.shape[1]))
+def rows_of(model: PhoneModel, waveform: Tensor, num_samples: Sequence[int]) -> list[Tensor]:
+    """Logits (frames, labels) of each recording as it is, to the end of the silence after it.
+
+    Args:
+        model: in eval mode, or rows would depend on one another.
+        waveform: (batch, samples), zeros past a row's length.
+        num_samples: that length.
+    """
+    hop_samples = model.body.hop_samples
+    logits = model(with_tail(waveform, num_samples, hop_samples))
+    return [
+        row[: -(-(length + TAIL_SAMPLES) // hop_samples)]
+        for row, length in zip(logits, num_samples, strict=True)
+    ]
+
+
+def with_tail(waveform: Tensor, num_samples: Sequence[int], hop_samples: int) -> Tensor:
+    """(batch, samples), silence after the longest recording and all others, in whole frames."""
+    most = -(-(max(num_samples) + TAIL_SAMPLES) // hop_samples) * hop_samples
+    return functional.pad(waveform, (0, most - waveform.shape[1]))
 
 
 def error_rate(heard: Sequence[Sequence[int]], wanted: Sequence[Any]) -> float:

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from train.data.cuts import recording_cut, sorted_cuts
-from train.data.label_share import LabelShare, labelled, speaker_of, unlabelled
+from train.data.label_share import (
+    LabelShare,
+    labelled,
+    of_labelled_speakers,
+    speaker_of,
+    unlabelled,
+)
 from train.data.source import open_source
 from train.errors import DataError
 
@@ -83,6 +89,32 @@ def test_no_speaker_is_on_both_sides(speakers, share, seed):
     assert {cut.supervisions[0].speaker for cut in cuts if cut.id in left} <= {
         cut.supervisions[0].speaker for cut in told
     }
+
+
+@given(speakers=speakers_of, first=shares, second=shares, seed=seeds)
+def test_of_sentences_whole_speakers_are_labelled_and_more_of_them_hold_fewer(
+    speakers, first, second, seed
+):
+    cuts = corpus(speakers, 3)
+    everybody = {speaker_of(cut) for cut in cuts}
+    small, large = (
+        {speaker_of(cut) for cut in of_labelled_speakers(cuts, LabelShare(share=share, seed=seed))}
+        for share in sorted((first, second))
+    )
+    assert small <= large
+    assert len(small) == max(1, round(min(first, second) * len(everybody)))
+    told = of_labelled_speakers(
+        corpus(speakers, 3), LabelShare(share=max(first, second), seed=seed)
+    )
+    assert list(told.ids) == [cut.id for cut in cuts if speaker_of(cut) in large]
+
+
+def test_speakers_are_labelled_in_the_order_of_clips_shares():
+    cuts = corpus(40, 1)
+    first = {speaker_of(cut) for cut in of_labelled_speakers(cuts, LabelShare(share=0.1, seed=2))}
+    of_a_word = cuts.filter(lambda cut: cut.supervisions[0].text == "yes").to_eager()
+    (clip,) = labelled(of_a_word, LabelShare(share=0.01, seed=2))
+    assert speaker_of(clip) in first
 
 
 def test_few_speakers_have_the_labels():

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint results teachers compression bundles keywords shipped-spotters keyword-search optimum-check device-wheel c-demo arm64-check arm64-demo soak spotter clean
+.PHONY: demo test lint results teachers compression bundles keywords shipped-spotters pronunciation keyword-search optimum-check device-wheel c-demo arm64-check arm64-demo soak spotter clean
 
 # The whole way, from speech to keyword events. DATA=FOLDER takes real recordings.
 demo: $(VENV)/.all
@@ -41,6 +41,10 @@ keywords: $(VENV)/.all
 # The spotter that ships, in spotters/, and its page; about 40 minutes on two cores, resumable.
 shipped-spotters: $(VENV)/.all
 	$(BIN)/python benchmarks/shipped_spotters.py --data $(or $(DATA),../shared/data)
+
+# How well a pronunciation is checked. Writes docs/results/pronunciation.md; about 90 minutes on two cores, resumable.
+pronunciation: $(VENV)/.benchmarks
+	$(BIN)/python benchmarks/pronunciation.py --data $(or $(DATA),../shared/data)
 
 # Is a search for keyword models worth it? Writes docs/results/keyword-search.md and its picture; about 25 minutes of a core,
 # resumable.

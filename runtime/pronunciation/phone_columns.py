@@ -106,4 +106,5 @@ def behind(log_probs: np.ndarray) -> np.ndarray:
     """
     # A difference of float32's own would lose what sums of small ones are made of.
     wide = log_probs.astype(np.float64)
-    return wide - wide.max(axis=1, keepdims=True)
+    below: np.ndarray = wide - wide.max(axis=1, keepdims=True)
+    return below

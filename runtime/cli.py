@@ -282,8 +282,8 @@ def _parser() -> argparse.ArgumentParser:
         help="print keywords as they are heard",
         description="Print keywords with the second they were heard at and their score (0-1). A "
         "microphone that is unplugged is opened again when it is back; seconds then count from 0.",
-        epilog=f"examples: {_PROGRAM} listen keywords.bundle --wav kitchen.wav --threshold 0.8; "
-        f"{_PROGRAM} listen phones.bundle --keyword 'turn on=T ER N AA N'",
+        epilog=f"example: {_PROGRAM} listen keywords.bundle --wav kitchen.wav --threshold 0.8; of "
+        f"typed keywords: {_PROGRAM} listen phones.bundle --keyword 'turn on=T ER N AA N'",
     )
     source = listening.add_mutually_exclusive_group()
     source.add_argument(

@@ -64,10 +64,13 @@ class Lexicon:
             self._speaker = Speaker()
         spoken = self._speaker.phones(word, _ACCENT)
         found = from_ipa("".join(phone.ipa for said in spoken for phone in said))
-        if not found:
+        # A word in another script is read out by the names of its letters, each a word of its own.
+        spelled = len(spoken) > 1 and word.isalpha() and not word.isascii()
+        if not found or spelled:
             raise DataError(
                 f"neither CMUdict nor espeak-ng says {word!r} in English; write it as it is said, "
-                "or give its phones in the column 'phones' of manifest.csv"
+                "or give its phones: in the column 'phones' of manifest.csv, or a keyword's as "
+                "'TEXT=PHONES'"
             )
         return tuple(found)
 

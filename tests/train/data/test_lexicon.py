@@ -57,9 +57,14 @@ def test_nothing_said_is_an_error(lexicon, text):
         lexicon.phones(text)
 
 
-def test_other_scripts_are_an_error(lexicon):
-    with pytest.raises(DataError):
-        lexicon.phones("привет")
+@pytest.mark.parametrize("text", ["привет", "東京", "γειά"])
+def test_other_scripts_are_an_error(lexicon, text):
+    with pytest.raises(DataError, match=f"says '{text}' in English"):
+        lexicon.phones(text)
+
+
+def test_an_accent_is_no_other_script(lexicon):
+    assert " ".join(lexicon.phones("café")) == "K AE F EY"
 
 
 @given(st.lists(st.sampled_from(PHONES), min_size=1))

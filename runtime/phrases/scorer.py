@@ -26,9 +26,10 @@ few false alarms (docs/decisions/0037)."""
 class PhraseScorer:
     """Scores of phrases over one stream's frames.
 
-    All pronunciations are rows of one array, their last phones in the last column, so that a frame
-    is a few operations of numpy whatever their number. Beside each state's best score stands the
-    frame in which its path began: memory does not grow with the stream.
+    The states of all pronunciations lie one after another: of each the blank before its first
+    phone, that phone, the blank after it, and so on up to its last phone. So a frame is a few
+    operations of numpy whatever their number. Beside each state's best score stands the frame in
+    which its path began: memory does not grow with the stream.
 
     Args:
         pronunciations: phrase to the ways in which it is said, each in the model's phones.
@@ -50,38 +51,34 @@ class PhraseScorer:
         frame_s: float,
     ) -> None:
         self._columns = columns_of(labels)
+        self._pace = PACE_NATS_S * frame_s
         ways = [
-            self._columns.find(phones, f"the keyword {word!r}")
+            np.array(self._columns.find(phones, f"the keyword {word!r}"))
             for word, said in pronunciations.items()
             for phones in said
         ]
-        self._first_ways = np.cumsum([0, *map(len, pronunciations.values())])[:-1]
-        self._num_ways = len(ways)
+        self._first_ways = np.cumsum([0, *map(len, pronunciations.values())])
         self._num_phones = np.array([len(way) for way in ways], dtype=np.float64)
-        longest = max(map(len, ways))
-        shape = (len(ways), longest)
-        never = len(self._columns.names)  # the column of what is not said in any frame
-        self._asked = np.full(shape, never)
-        self._barred = np.zeros(shape)
-        for row, way in enumerate(ways):
-            self._asked[row, longest - len(way) :] = way
-        # A phone may follow the one before without a blank: 0; its own repetition may not.
-        self._barred[:, 1:][self._asked[:, 1:] == self._asked[:, :-1]] = -np.inf
-        self._entries = np.arange(len(ways)), longest - self._num_phones.astype(np.int64)
-        self._pace = PACE_NATS_S * frame_s
-        self._costs = np.full(never + 1, -np.inf)
-        self._phones, self._blanks = np.empty(shape), np.empty(shape)
-        self._phone_starts = np.zeros(shape, dtype=np.int64)
-        self._blank_starts = np.zeros(shape, dtype=np.int64)
-        self._before = np.full(shape, -np.inf)
-        self._before_starts = np.zeros(shape, dtype=np.int64)
+        afters = np.cumsum([2 * len(way) for way in ways])
+        self._entries = np.append(0, afters[:-1])
+        self._ends = afters - 1
+        num_states = int(afters[-1])
+        self._asked = np.full(num_states, NOTHING)
+        self._asked[1::2] = np.concatenate(ways)
+        # What is added to a score on the way over a blank, two states on: from a phone to another.
+        self._over = np.full(num_states, -np.inf)
+        self._over[3::2] = np.where(np.diff(self._asked[1::2]) == 0, -np.inf, 0.0)
+        self._over[self._entries + 1] = -np.inf  # from one phrase's last phone to another's first
+        # Two places more in front: what is before the first state. Old and new take turns.
+        self._old, self._new = np.empty(num_states + 2), np.full(num_states + 2, -np.inf)
+        self._old_starts, self._new_starts = np.zeros((2, num_states + 2), dtype=np.int64)
+        self._coming, self._costs = np.empty(num_states), np.empty(num_states)
         self.reset()
 
     def reset(self) -> None:
         """As before the stream's first frame."""
         self._num_frames = 0
-        self._phones.fill(-np.inf)
-        self._blanks.fill(-np.inf)
+        self._old.fill(-np.inf)
         self._open()
 
     def push(self, log_posteriors: np.ndarray) -> Iterator[np.ndarray]:
@@ -93,60 +90,52 @@ class PhraseScorer:
         Yields:
             float64 (phrases,) in [1e-6, 1), in the order in which the phrases were given.
         """
-        for row in behind(self._columns.merged(log_posteriors)):
-            yield self._step(row)
+        for costs in behind(self._columns.merged(log_posteriors)) - self._pace:
+            yield self._step(costs)
 
     def start_frame(self, phrase: int) -> int:
         """In which frame a phrase's best path began that ends in the last one pushed."""
-        first = self._first_ways[phrase]
-        ends = [*self._first_ways[1:].tolist(), self._num_ways]
-        way = first + int(self._means()[first : ends[phrase]].argmax())
-        return int(self._phone_starts[way, -1])
+        first, after = self._first_ways[phrase : phrase + 2].tolist()
+        way = first + int(self._means()[first:after].argmax())
+        return int(self._old_starts[2 + self._ends[way]])
 
     def skip(self, num_frames: int) -> None:
         """Go on after frames in which nothing was said, 1 or more, without their posteriors."""
-        self._look_back()
-        self._into_blanks()
-        self._blanks -= self._pace * num_frames
-        self._phones.fill(-np.inf)
-        self._num_frames += num_frames
+        in_silence = np.full(len(self._columns.names), -np.inf)
+        in_silence[NOTHING] = -self._pace
+        self._step(in_silence)
+        self._old -= self._pace * (num_frames - 1)  # all is in blanks now, and stays there
+        self._num_frames += num_frames - 1
         self._open()
 
     def _open(self) -> None:
         """A path may begin in the next frame: the blank before a first phone costs nothing."""
-        self._blanks[self._entries] = 0.0
-        self._blank_starts[self._entries] = self._num_frames
+        self._old[2:][self._entries] = 0.0
+        self._old_starts[2:][self._entries] = self._num_frames
 
-    def _step(self, row: np.ndarray) -> np.ndarray:
-        np.subtract(row, self._pace, out=self._costs[:-1])
-        self._look_back()
-        coming = self._before + self._barred
-        over = coming >= self._blanks  # without a blank between
-        coming_starts = np.where(over, self._before_starts, self._blank_starts)
-        np.maximum(coming, self._blanks, out=coming)
-        self._into_blanks()
-        self._blanks += self._costs[NOTHING]
-        entering = coming >= self._phones
-        np.copyto(self._phones, coming, where=entering)
-        np.copyto(self._phone_starts, coming_starts, where=entering)
-        self._phones += self._costs[self._asked]
+    def _step(self, costs: np.ndarray) -> np.ndarray:
+        """Take in a frame, of which each column (1 + phones,) costs so much."""
+        old, starts = self._old, self._old_starts
+        coming, stayed = self._coming, old[2:]
+        np.add(old[:-2], self._over, out=coming)
+        coming_starts = np.where(coming >= old[1:-1], starts[:-2], starts[1:-1])
+        np.maximum(coming, old[1:-1], out=coming)
+        # Of equal paths the one that came later, which is not the longer.
+        self._new_starts[2:] = np.where(coming >= stayed, coming_starts, starts[2:])
+        np.maximum(coming, stayed, out=coming)
+        costs.take(self._asked, out=self._costs, mode="clip")  # "raise" would copy
+        np.add(coming, self._costs, out=self._new[2:])
+        self._old, self._new = self._new, old
+        self._old_starts, self._new_starts = self._new_starts, starts
         self._num_frames += 1
         self._open()
-        best: np.ndarray = np.maximum.reduceat(self._means(), self._first_ways)
+        best: np.ndarray = self._means()
+        if len(best) >= len(self._first_ways):  # more ways than phrases
+            best = np.maximum.reduceat(best, self._first_ways[:-1])
         scores: np.ndarray = np.exp(np.maximum(best, FLOOR))
         return scores
 
-    def _look_back(self) -> None:
-        """The phone before each, as it stood after the last frame."""
-        self._before[:, 1:] = self._phones[:, :-1]
-        self._before_starts[:, 1:] = self._phone_starts[:, :-1]
-
-    def _into_blanks(self) -> None:
-        entering = self._before > self._blanks
-        np.copyto(self._blanks, self._before, where=entering)
-        np.copyto(self._blank_starts, self._before_starts, where=entering)
-
     def _means(self) -> np.ndarray:
         """Nats a phone of each way's path that ends here."""
-        means: np.ndarray = self._phones[:, -1] / self._num_phones
+        means: np.ndarray = self._old[2:][self._ends] / self._num_phones
         return means

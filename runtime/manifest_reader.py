@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from .faults import BundleFault, short
+from .faults import BundleFault, one_line, short
 from .manifest import (
     Decision,
     Manifest,
@@ -193,11 +193,12 @@ def take(
     Raises:
         BundleFault: absent or of another kind.
     """
+    name = one_line(f"{where}{key}")  # a key may be a keyword, which anybody can make up
     if key not in raw:
-        raise BundleFault(f"{file_name}: {where}{key} is missing; it must be {kind}")
+        raise BundleFault(f"{file_name}: {name} is missing; it must be {kind}")
     value = raw[key]
     if not isinstance(value, _KINDS[kind]) or isinstance(value, bool):
-        raise BundleFault(f"{file_name}: {where}{key} must be {kind}, got {short(value)}")
+        raise BundleFault(f"{file_name}: {name} must be {kind}, got {short(value)}")
     return value
 
 

@@ -20,7 +20,7 @@ MAX_STATE_BYTES = 64 << 20
 MAX_PHRASES = 1000
 MAX_PHRASE_PHONES = 100
 """Most phones of a phrase, about 10 s of speech; of all phrases' ways together a thousand times as
-many are kept and scored, in 8 MB."""
+many are kept and scored, in 13 MB."""
 _MAX_DIMENSIONS = 8
 _FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 

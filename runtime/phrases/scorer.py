@@ -28,8 +28,10 @@ class PhraseScorer:
 
     The states of all pronunciations lie one after another: of each the blank before its first
     phone, that phone, the blank after it, and so on up to its last phone. So a frame is a few
-    operations of numpy whatever their number. Beside each state's best score stands the frame in
-    which its path began: memory does not grow with the stream.
+    operations of numpy whatever their number. A state's best score is the real part of a complex
+    number, and the frame in which its path began the imaginary one: numpy compares by the first and
+    then by the second, so that of equal paths the one that began later stays, and the beginning
+    goes wherever the score goes. Memory does not grow with the stream.
 
     Args:
         pronunciations: phrase to the ways in which it is said, each in the model's phones.
@@ -59,26 +61,26 @@ class PhraseScorer:
         ]
         self._first_ways = np.cumsum([0, *map(len, pronunciations.values())])
         self._num_phones = np.array([len(way) for way in ways], dtype=np.float64)
-        afters = np.cumsum([2 * len(way) for way in ways])
-        self._entries = np.append(0, afters[:-1])
+        afters = 2 + np.cumsum([2 * len(way) for way in ways])
+        # Two places more in front: what is before the first state.
+        self._entries = np.append(2, afters[:-1])
         self._ends = afters - 1
-        num_states = int(afters[-1])
+        num_states = int(afters[-1]) - 2
         self._asked = np.full(num_states, NOTHING)
         self._asked[1::2] = np.concatenate(ways)
-        # What is added to a score on the way over a blank, two states on: from a phone to another.
-        self._over = np.full(num_states, -np.inf)
+        # What is added to a score on the way over a blank, two states on: from a phone to another,
+        # but not from one phrase's last phone to another's first.
+        self._over = np.full(num_states, -np.inf, dtype=np.complex128)
         self._over[3::2] = np.where(np.diff(self._asked[1::2]) == 0, -np.inf, 0.0)
-        self._over[self._entries + 1] = -np.inf  # from one phrase's last phone to another's first
-        # Two places more in front: what is before the first state. Old and new take turns.
-        self._old, self._new = np.empty(num_states + 2), np.full(num_states + 2, -np.inf)
-        self._old_starts, self._new_starts = np.zeros((2, num_states + 2), dtype=np.int64)
-        self._coming, self._costs = np.empty(num_states), np.empty(num_states)
+        self._over[self._entries - 1] = -np.inf
+        self._states = np.empty(num_states + 2, dtype=np.complex128)
+        self._coming, self._costs = np.empty((2, num_states), dtype=np.complex128)
         self.reset()
 
     def reset(self) -> None:
         """As before the stream's first frame."""
         self._num_frames = 0
-        self._old.fill(-np.inf)
+        self._states.fill(-np.inf)
         self._open()
 
     def push(self, log_posteriors: np.ndarray) -> Iterator[np.ndarray]:
@@ -90,46 +92,40 @@ class PhraseScorer:
         Yields:
             float64 (phrases,) in [1e-6, 1), in the order in which the phrases were given.
         """
-        for costs in behind(self._columns.merged(log_posteriors)) - self._pace:
-            yield self._step(costs)
+        costs = behind(self._columns.merged(log_posteriors)) - self._pace
+        for row in costs.astype(np.complex128):
+            yield self._step(row)
 
     def start_frame(self, phrase: int) -> int:
         """In which frame a phrase's best path began that ends in the last one pushed."""
         first, after = self._first_ways[phrase : phrase + 2].tolist()
         way = first + int(self._means()[first:after].argmax())
-        return int(self._old_starts[2 + self._ends[way]])
+        return int(self._states[self._ends[way]].imag)
 
     def skip(self, num_frames: int) -> None:
         """Go on after frames in which nothing was said, 1 or more, without their posteriors."""
-        in_silence = np.full(len(self._columns.names), -np.inf)
+        in_silence = np.full(len(self._columns.names), -np.inf, dtype=np.complex128)
         in_silence[NOTHING] = -self._pace
         self._step(in_silence)
-        self._old -= self._pace * (num_frames - 1)  # all is in blanks now, and stays there
+        self._states -= self._pace * (num_frames - 1)  # all is in blanks now, and stays there
         self._num_frames += num_frames - 1
         self._open()
 
     def _open(self) -> None:
         """A path may begin in the next frame: the blank before a first phone costs nothing."""
-        self._old[2:][self._entries] = 0.0
-        self._old_starts[2:][self._entries] = self._num_frames
+        self._states[self._entries] = complex(0.0, self._num_frames)
 
     def _step(self, costs: np.ndarray) -> np.ndarray:
         """Take in a frame, of which each column (1 + phones,) costs so much."""
-        old, starts = self._old, self._old_starts
-        coming, stayed = self._coming, old[2:]
-        np.add(old[:-2], self._over, out=coming)
-        coming_starts = np.where(coming >= old[1:-1], starts[:-2], starts[1:-1])
-        np.maximum(coming, old[1:-1], out=coming)
-        # Of equal paths the one that came later, which is not the longer.
-        self._new_starts[2:] = np.where(coming >= stayed, coming_starts, starts[2:])
-        np.maximum(coming, stayed, out=coming)
+        states, coming = self._states, self._coming
+        np.add(states[:-2], self._over, out=coming)
+        np.maximum(coming, states[1:-1], out=coming)
+        np.maximum(coming, states[2:], out=coming)
         costs.take(self._asked, out=self._costs, mode="clip")  # "raise" would copy
-        np.add(coming, self._costs, out=self._new[2:])
-        self._old, self._new = self._new, old
-        self._old_starts, self._new_starts = self._new_starts, starts
+        np.add(coming, self._costs, out=states[2:])
         self._num_frames += 1
         self._open()
-        best: np.ndarray = self._means()
+        best = self._means()
         if len(best) >= len(self._first_ways):  # more ways than phrases
             best = np.maximum.reduceat(best, self._first_ways[:-1])
         scores: np.ndarray = np.exp(np.maximum(best, FLOOR))
@@ -137,5 +133,5 @@ class PhraseScorer:
 
     def _means(self) -> np.ndarray:
         """Nats a phone of each way's path that ends here."""
-        means: np.ndarray = self._old[2:][self._ends] / self._num_phones
+        means: np.ndarray = self._states[self._ends].real / self._num_phones
         return means

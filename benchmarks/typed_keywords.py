@@ -122,7 +122,7 @@ def never_learned(bundle: Bundle, read: Path) -> None:
     phones = {word: len(Lexicon().phones(word)) for text in texts for word in text.split()}
     said_by = Counter(word for text in texts for word in set(text.split()))
     for least, most in LENGTHS:
-        words = [word for word in said_by if least <= phones[word] <= most and said_by[word] <= 2]
+        words = sorted(w for w in said_by if least <= phones[w] <= most and said_by[w] <= 2)
         chosen = [words[number] for number in rng.permutation(len(words))[:MOST_WORDS]]
         _misses(f"words of {least} to {most} phones", bundle, chosen, texts, pieces)
     fours = []

@@ -19,6 +19,7 @@ from .flags import (
     DryRun,
     Json,
     JsonLines,
+    Keywords,
     Out,
     Resume,
     Seed,
@@ -251,7 +252,10 @@ app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 
 
-@app.command(epilog="Example: compress listen keywords.bundle --wav meeting.wav")
+@app.command(
+    epilog="Example: compress listen keywords.bundle --wav meeting.wav. Typed keywords: "
+    'compress listen phones.bundle --keyword "turn on the lights"'
+)
 def listen(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or its .zip.")],
     wav: Annotated[
@@ -264,6 +268,7 @@ def listen(
             help="Microphone's number or part of its name; without it, the system's default."
         ),
     ] = None,
+    keyword: Keywords = None,
     threshold: Annotated[
         float | None,
         typer.Option(callback=posterior, help="Overrides all of the bundle's, in (0, 1]."),
@@ -277,7 +282,11 @@ def listen(
     ] = 1,
     as_json: JsonLines = False,
 ) -> None:
-    """Run a bundle over a recording or the microphone and print each keyword."""
+    """Run a bundle over a recording or the microphone and print each keyword.
+
+    A bundle of phones listens for what --keyword says, or for what was put into it by compress
+    calibrate --keyword.
+    """
     if wav is not None and device is not None:
         raise typer.BadParameter("--wav and --device are two sources; give one")
     from runtime.cli import listen_command
@@ -286,6 +295,7 @@ def listen(
         str(bundle),
         wav=None if wav is None else str(wav),
         device=int(device) if device is not None and device.isdecimal() else device,
+        keywords=None if keyword is None else _typed(keyword),
         threshold=threshold,
         gate=gate,
         as_json=as_json,
@@ -360,6 +370,12 @@ app.command("blocks", epilog=blocks.EXAMPLE)(blocks.blocks)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("show", epilog=show_verb.EXAMPLE)(show_verb.show_subnet)
+
+
+def _typed(keywords: list[str]) -> dict[str, list[list[str]]]:
+    from .typed_keywords import pronunciations
+
+    return pronunciations(keywords)
 
 
 def _keyword_supernet(

@@ -21,7 +21,7 @@ from train import RecipeError
 from train.keywords_recipe import KeywordsRecipe
 from train.models.frontend import SAMPLE_RATE
 from train.phones_recipe import PhonesRecipe
-from train.recipe import check
+from train.recipe import check, load_recipe
 from train.task_recipes import TASKS
 from train.tasks.keywords import load_keywords
 from train.tasks.phone_step import PhoneStep
@@ -29,8 +29,10 @@ from train.tasks.phones import load_phones
 
 from . import CompressError
 from .calibration import Audio, choose
+from .folders import recipe_folder
 from .forms import INCREMENTAL, SAMPLES_PER_MS, FormFlags, in_form, phone_steps
 from .phone_clips import SpokenAudio, choose_spoken
+from .shipped import PHONES, is_shipped_phones, model_in, shipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +228,7 @@ def steps_of_phones(
             "--length is for graphs of windows, and a phone model runs step by step, a chunk at a "
             "time; leave it out"
         )
-    return phone_steps(load_phones(folder / "model"), form)
+    return phone_steps(load_phones(model_in(folder)), form)
 
 
 def clips_of_a_run(int8: Int8Flags, recipe: KeywordsRecipe, labels: Sequence[str]) -> Audio:
@@ -275,11 +277,13 @@ def finished(folder: Path) -> tuple[KeywordsRecipe, dict[str, Any], dict[str, An
 def finished_run(
     folder: Path,
 ) -> tuple[KeywordsRecipe | PhonesRecipe, dict[str, Any], dict[str, Any]]:
-    """A fine-tuning run's recipe, its config and its scores.
+    """A fine-tuning run's recipe, its config and its scores; or the shipped phone model's.
 
     Raises:
         CompressError: it is not there, or not finished.
     """
+    if is_shipped_phones(folder):
+        return _shipped_phones()
     if not folder.is_dir():
         raise CompressError(f"there is no folder {folder}; name a run of compress finetune")
     try:
@@ -295,3 +299,17 @@ def finished_run(
     except (ValueError, KeyError, TypeError, AttributeError, RecipeError) as fault:
         raise CompressError(f"{folder} is not a run of compress finetune: {fault}") from None
     return recipe, run, scores
+
+
+def _shipped_phones() -> tuple[PhonesRecipe, dict[str, Any], dict[str, Any]]:
+    """What is known of the run that the shipped model comes from."""
+    config = json.loads((shipped(PHONES) / "config.json").read_text(encoding="utf-8"))
+    told = config["provenance"]
+    recipe = load_recipe(told["recipe"], PhonesRecipe, recipe_folder("train"), [])
+    run = {
+        "model": PHONES,
+        "licence_of_training_data": told["licence_of_data"],
+        **{key: told[key] for key in ("made_by", "recipe", "data")},
+    }
+    rates = told["phone_error_rate"]
+    return recipe, run, {part: {"phone_error_rate": rate} for part, rate in rates.items()}

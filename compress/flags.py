@@ -27,6 +27,15 @@ Tflops = Annotated[
     float | None,
     typer.Option(min=0.001, help="With --dry-run: what a GPU sustains, in TFLOP/s."),
 ]
+Keywords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keyword",
+        metavar="TEXT",
+        help="With a bundle of phones: words of English to listen for, in place of the bundle's; "
+        "or text and phones, 'snowboy=S N OW B OY'. Repeatable.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Each event as a line of JSON.")]
 

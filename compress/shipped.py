@@ -36,4 +36,9 @@ def shipped(name: str) -> Path:
 
 def model_in(path: Path) -> Path:
     """A checkpoint to start from: one that ships, by its name; of a run folder, or itself."""
-    return shipped(PHONES) if str(path) == PHONES and not path.exists() else checkpoint_in(path)
+    return shipped(PHONES) if is_shipped_phones(path) else checkpoint_in(path)
+
+
+def is_shipped_phones(path: Path) -> bool:
+    """Whether a path is the name of the model that ships, and no folder of the user's."""
+    return str(path) == PHONES and not path.exists()

@@ -14,15 +14,17 @@ from pathlib import Path
 from .bench import ROUNDS, measure_blocks, write_table
 from .blocks import read_blocks
 from .doctor import Report, check
-from .faults import RuntimeFault, one_line
+from .faults import BundleFault, RuntimeFault, one_line
 from .keyword import Event
 from .listen import listen, wav_blocks
 from .manifest import Decision
+from .phrases.asked import Keywords, listening_for, read_keywords
 from .stream import load
 from .verified import table_lines
 
 _PROGRAM = f"python -m {__package__}"
 _MAX_MESSAGE = 2000
+_MOST_NAMED = 20
 _INTERRUPTED = 128 + signal.SIGINT
 _UNREST = 1.5
 """p90 over median, of the usual block, above which a table is not to be trusted; 1.05 to 1.2 is
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.bundle,
             wav=options.wav,
             device=options.device,
+            keywords=options.keyword and read_keywords(options.keyword),
             threshold=options.threshold,
             gate=options.gate,
             as_json=options.json,
@@ -72,6 +75,7 @@ def listen_command(
     *,
     wav: str | None = None,
     device: int | str | None = None,
+    keywords: Keywords | None = None,
     threshold: float | None = None,
     gate: bool = True,
     as_json: bool = False,
@@ -85,6 +89,7 @@ def listen_command(
         bundle: a bundle's folder or .zip.
         wav: a recording; None: the microphone.
         device: the microphone's number or name; None: the system's default.
+        keywords: of a phone model, in place of the bundle's own, as `listen` takes them.
         threshold: of every keyword in place of the manifest's, in (0, 1].
         gate: leave the model out of stretches without speech.
         as_json: one JSON object a line.
@@ -94,12 +99,14 @@ def listen_command(
         RuntimeFault: the bundle, the recording or the microphone cannot be used.
     """
     model = load(bundle, threads=threads)
+    if keywords is not None:
+        model = listening_for(model, keywords)
     decision = model.manifest.keyword_decision
     blocks = None if wav is None else wav_blocks(wav, model.sample_rate)
     events = listen(model, blocks, threshold=threshold, gate=gate, device=device)
     print(
         f"{model.manifest.name}: listening to {wav or 'the microphone (Ctrl-C ends)'} for "
-        f"{', '.join(decision.keywords)} at {_thresholds(decision, threshold)}",
+        f"{_few(decision.keywords)} at {_thresholds(decision, threshold)}",
         file=sys.stderr,
     )
     width = max(len(word) for word in decision.keywords)
@@ -112,6 +119,11 @@ def listen_command(
         return 0
     print(f"{num_events} {'event' if num_events == 1 else 'events'}", file=sys.stderr)
     return 0
+
+
+def _few(keywords: Sequence[str]) -> str:
+    more = len(keywords) - _MOST_NAMED
+    return ", ".join(keywords[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _thresholds(decision: Decision, threshold: float | None) -> str:
@@ -270,7 +282,8 @@ def _parser() -> argparse.ArgumentParser:
         help="print keywords as they are heard",
         description="Print keywords with the second they were heard at and their score (0-1). A "
         "microphone that is unplugged is opened again when it is back; seconds then count from 0.",
-        epilog=f"example: {_PROGRAM} listen keywords.bundle --wav kitchen.wav --threshold 0.8",
+        epilog=f"example: {_PROGRAM} listen keywords.bundle --wav kitchen.wav --threshold 0.8; of "
+        f"typed keywords: {_PROGRAM} listen phones.bundle --keyword 'turn on=T ER N AA N'",
     )
     source = listening.add_mutually_exclusive_group()
     source.add_argument(
@@ -281,6 +294,14 @@ def _parser() -> argparse.ArgumentParser:
         type=_device,
         metavar="NAME",
         help="microphone's number or part of its name (default: the system's)",
+    )
+    listening.add_argument(
+        "--keyword",
+        action="append",
+        type=_keyword,
+        metavar="TEXT=PHONES",
+        help="with a bundle of phones: listen for this, in phones of ARPAbet without stress; "
+        "repeatable, and the same text again is another way to say it (default: the bundle's)",
     )
     listening.add_argument(
         "--threshold",
@@ -334,6 +355,14 @@ def _parser() -> argparse.ArgumentParser:
             help="processor threads of the engine (default: 1)",
         )
     return parser
+
+
+def _keyword(text: str) -> str:
+    try:
+        read_keywords([text])
+    except BundleFault as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from None
+    return text
 
 
 def _device(text: str) -> int | str:

@@ -109,8 +109,8 @@ class KeywordDetector:
         self._candidate = -1
         self._agreeing_windows = 0
 
-    def update(self, posteriors: np.ndarray, end_samples: int) -> Event | None:
-        """Take the next window and say whether it completes an event.
+    def update(self, posteriors: np.ndarray, end_samples: int) -> list[Event]:
+        """Take the next window and give the event that it completes, if it does.
 
         Args:
             posteriors: (num_labels,) of the window, in the labels' order.
@@ -126,17 +126,17 @@ class KeywordDetector:
         self._low_windows = self._low_windows + 1 if highest < self._lowest else 0
         if self._undecided_windows:
             self._undecided_windows -= 1
-            return None
+            return []
         so_far = min(self._num_windows, len(recent))
         if self._low_windows >= so_far:  # so is their mean, which need not be made
             self._rest()
-            return None
+            return []
         known = np.array(recent[:so_far])[:, self._keywords]
         smoothed = np.add.reduce(known, axis=0) / so_far  # (num_keywords,)
         reached = smoothed >= self._thresholds
         if not reached.any():
             self._rest()
-            return None
+            return []
         self._held = {index for index in self._held if reached[index]}
         top = self._strongest(smoothed, reached)
         self._agreeing_windows = self._agreeing_windows + 1 if top == self._candidate else 1
@@ -146,11 +146,11 @@ class KeywordDetector:
             or top in self._held
             or (end_samples < self._ready_at_samples and not self._holds(top, self._last))
         ):
-            return None
+            return []
         self._held.add(top)
         self._last = top
         self._ready_at_samples = end_samples + self._decision.refractory_samples
-        return self._event(top, end_samples, float(smoothed[top]))
+        return [self._event(top, end_samples, float(smoothed[top]))]
 
     def _rest(self) -> None:
         self._held.clear()

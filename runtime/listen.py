@@ -1,6 +1,6 @@
 """From a bundle and a source of sound to events; both command lines call this."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from . import microphone
 from .faults import AudioFault
 from .keyword import Event
+from .phrases.asked import listening_for
 from .resample import Resampler, resample
 from .stream import Model, Stream, load
 from .wav import MAX_RATE_HZ, MIN_RATE_HZ, read_wav
@@ -19,6 +20,7 @@ def listen(
     blocks: Iterable[np.ndarray] | None = None,
     *,
     sample_rate: int | None = None,
+    keywords: Mapping[str, Sequence[Sequence[str]]] | None = None,
     threshold: float | None = None,
     gate: bool = True,
     device: int | str | None = None,
@@ -33,14 +35,19 @@ def listen(
         blocks: as `Stream.push` takes them, of any size; None: the microphone.
         sample_rate: samples per second of `blocks`, in [4000, 192000]; None: the model's. Others
             are resampled, which makes events 3 ms late.
+        keywords: of a phone model, and in place of the bundle's own: text to the ways in which it
+            is said, such as {"turn on": [["T", "ER", "N", "AA", "N"]]}; each at a threshold of 0.5.
         threshold: of every keyword in place of the manifest's, in (0, 1].
         gate: leave the model out of stretches without speech; see gate.py.
         device: the microphone's number or a part of its name; None: the system's default.
 
     Raises:
-        RuntimeFault: what `load`, `Stream.push` and the source raise; a sample rate out of range.
+        RuntimeFault: what `load`, `Stream.push` and the source raise; a sample rate out of range;
+            keywords for a model of keywords, or with phones that the model does not know.
     """
     model = bundle if isinstance(bundle, Model) else load(bundle)
+    if keywords is not None:
+        model = listening_for(model, keywords)
     rate_hz = model.sample_rate if sample_rate is None else sample_rate
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise AudioFault(f"sample_rate must lie in [{MIN_RATE_HZ}, {MAX_RATE_HZ}], got {rate_hz}")

@@ -18,6 +18,7 @@ from .manifest_rules import (
     PHONES,
     check_decision,
     check_names,
+    check_phrases,
     check_states,
     check_task,
     check_tensors,
@@ -26,7 +27,7 @@ from .manifest_rules import (
 )
 from .plain_files import check_file_names
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """What this runtime writes; it reads every minor version of the same major one."""
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
@@ -137,6 +138,20 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phrases:
+    """Keywords that a phone model listens for, and when it tells them; see phrases/."""
+
+    pronunciations: Mapping[str, tuple[tuple[str, ...], ...]]
+    """Keyword to the ways in which it is said, each of one or more of the labels' phones."""
+    decision: Decision
+    """Of these keywords; its windows are the model's frames."""
+
+    def __post_init__(self) -> None:
+        spellings = {word: tuple(map(tuple, ways)) for word, ways in self.pronunciations.items()}
+        object.__setattr__(self, "pronunciations", spellings)  # any mapping, copied
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The whole of manifest.json. Times are in samples at `sample_rate`.
 
@@ -149,6 +164,9 @@ class Manifest:
     streaming: Streaming
     decision: Decision | None = None
     """Of keywords, and always. Phones have none: in manifest.json the key is left out."""
+    phrases: Phrases | None = None
+    """Of phones, and optional: keywords in their phones. In manifest.json the key is left out where
+    there are none, as before schema 1.3."""
     files: Mapping[str, str]
     """File name to the sha256 of its bytes in hex, for every file but manifest.json."""
     task: str = KEYWORDS
@@ -190,6 +208,7 @@ class Manifest:
         check_tensors(self)
         check_states(self)
         check_decision(self)
+        check_phrases(self)
         _check_files(self.files)
 
     @property
@@ -198,19 +217,32 @@ class Manifest:
         return tuple(map(int, self.outputs[0].shape[1:]))
 
     @property
+    def frame_samples(self) -> int:
+        """Samples from one frame of phones to the next; of keywords a hop."""
+        frames = self.answer_shape[0] if self.task == PHONES else 1
+        return self.streaming.hop_samples // frames
+
+    @property
     def keyword_decision(self) -> Decision:
-        """When posteriors become an event.
+        """When scores become an event.
 
         Raises:
-            BundleFault: the model tells phones, which are no events.
+            BundleFault: the model tells phones alone, which are no events.
         """
-        if self.decision is None:
+        decision = self.decision if self.phrases is None else self.phrases.decision
+        if decision is None:
             raise BundleFault(
-                f"{self.name!r} is a bundle of {self.task}, which has no keywords to listen for; "
-                "this wants one of keywords. runtime.load and stream() give what is heard in it, "
-                "frame by frame."
+                f"{self.name!r} is a bundle of {self.task}, which has no keywords to listen for: "
+                "give it some (--keyword, or compress calibrate --keyword to keep them), or take a "
+                "bundle of keywords. runtime.load and stream() give what is heard in it, frame by "
+                "frame."
             )
-        return self.decision
+        return decision
+
+    @property
+    def score_labels(self) -> tuple[str, ...]:
+        """What scores that a decision is on are of: the labels, or of phones the phrases."""
+        return self.labels if self.phrases is None else tuple(self.phrases.pronunciations)
 
     @property
     def model_file(self) -> str:
@@ -344,9 +376,17 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
     if manifest.decision is None:
         del raw["decision"]
     else:
-        raw["decision"] = dataclasses.asdict(manifest.decision)
-        if not manifest.decision.thresholds:
-            del raw["decision"]["thresholds"]
+        raw["decision"] = _plain_decision(manifest.decision)
+    if manifest.phrases is None:
+        del raw["phrases"]
+    else:
+        raw["phrases"] = {
+            "pronunciations": {
+                word: list(map(list, ways))
+                for word, ways in manifest.phrases.pronunciations.items()
+            },
+            "decision": _plain_decision(manifest.phrases.decision),
+        }
     for name in ("inputs", "outputs", "states"):
         raw[name] = [dataclasses.asdict(tensor) for tensor in raw[name]]
     if not manifest.states:
@@ -356,3 +396,10 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
     first = ("schema_version", "name", "task", "sample_rate", "streaming", "inputs", "outputs")
     order = [*first, *(["states"] if manifest.states else [])]
     return {key: raw[key] for key in (*order, *(key for key in raw if key not in order))}
+
+
+def _plain_decision(decision: Decision) -> dict[str, Any]:
+    raw = dataclasses.asdict(decision)
+    if not decision.thresholds:
+        del raw["thresholds"]
+    return raw

@@ -6,8 +6,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from .faults import BundleFault, short
-from .manifest import Decision, Manifest, State, Streaming, Tensor, check_version, digest_of
+from .faults import BundleFault, one_line, short
+from .manifest import (
+    Decision,
+    Manifest,
+    Phrases,
+    State,
+    Streaming,
+    Tensor,
+    check_version,
+    digest_of,
+)
 from .manifest_rules import PHONES, check_task
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -52,6 +61,7 @@ class _Reader:
             labels=_strings(raw, "labels"),
             streaming=self._streaming(take(raw, "streaming", "an object")),
             decision=None if task == PHONES and "decision" not in raw else self._decision(raw),
+            phrases=self._phrases(raw) if "phrases" in raw else None,
             files=files,
             task=task,
             sample_rate=take(raw, "sample_rate", "an integer"),
@@ -72,22 +82,37 @@ class _Reader:
             hop_samples=take(raw, "hop_samples", "an integer", "streaming."),
         )
 
-    def _decision(self, manifest: dict[str, Any]) -> Decision:
-        raw = take(manifest, "decision", "an object")
-        self._only_known(raw, Decision, "decision.")
-        thresholds = (
-            take(raw, "thresholds", "an object", "decision.") if "thresholds" in raw else {}
-        )
+    def _decision(self, holder: dict[str, Any], within: str = "") -> Decision:
+        raw, where = take(holder, "decision", "an object", within), f"{within}decision."
+        self._only_known(raw, Decision, where)
+        thresholds = take(raw, "thresholds", "an object", where) if "thresholds" in raw else {}
         for word in thresholds:
-            take(thresholds, word, "a number", "decision.thresholds.")
+            take(thresholds, word, "a number", f"{where}thresholds.")
         return Decision(
-            keywords=_strings(raw, "keywords", "decision."),
-            threshold=take(raw, "threshold", "a number", "decision."),
+            keywords=_strings(raw, "keywords", where),
+            threshold=take(raw, "threshold", "a number", where),
             thresholds=thresholds,
-            smoothing_windows=take(raw, "smoothing_windows", "an integer", "decision."),
-            patience=take(raw, "patience", "an integer", "decision."),
-            refractory_samples=take(raw, "refractory_samples", "an integer", "decision."),
+            smoothing_windows=take(raw, "smoothing_windows", "an integer", where),
+            patience=take(raw, "patience", "an integer", where),
+            refractory_samples=take(raw, "refractory_samples", "an integer", where),
         )
+
+    def _phrases(self, manifest: dict[str, Any]) -> Phrases:
+        raw = take(manifest, "phrases", "an object")
+        self._only_known(raw, Phrases, "phrases.")
+        given = take(raw, "pronunciations", "an object", "phrases.")
+        pronunciations = {}
+        for word in given:
+            where = "phrases.pronunciations."
+            ways = take(given, word, "a list", where)
+            if not all(isinstance(way, list) and _all_strings(way) for way in ways):
+                raise BundleFault(
+                    f"manifest.json: {short(where + word)} must hold lists of phones, got "
+                    f"{short(ways)}"
+                )
+            pronunciations[word] = tuple(map(tuple, ways))
+        decision = self._decision(raw, "phrases.")
+        return Phrases(pronunciations=pronunciations, decision=decision)
 
     def _tensors(self, raw: dict[str, Any], key: str) -> tuple[Tensor, ...]:
         tensors = [
@@ -168,19 +193,24 @@ def take(
     Raises:
         BundleFault: absent or of another kind.
     """
+    name = one_line(f"{where}{key}")  # a key may be a keyword, which anybody can make up
     if key not in raw:
-        raise BundleFault(f"{file_name}: {where}{key} is missing; it must be {kind}")
+        raise BundleFault(f"{file_name}: {name} is missing; it must be {kind}")
     value = raw[key]
     if not isinstance(value, _KINDS[kind]) or isinstance(value, bool):
-        raise BundleFault(f"{file_name}: {where}{key} must be {kind}, got {short(value)}")
+        raise BundleFault(f"{file_name}: {name} must be {kind}, got {short(value)}")
     return value
 
 
 def _strings(raw: Mapping[str, Any], key: str, where: str = "") -> tuple[str, ...]:
     values = take(raw, key, "a list", where)
-    if not all(isinstance(value, str) for value in values):
+    if not _all_strings(values):
         raise BundleFault(f"manifest.json: {where}{key} must hold strings, got {short(values)}")
     return tuple(values)
+
+
+def _all_strings(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _shape(raw: Mapping[str, Any], where: str, kinds: tuple[type, ...]) -> tuple[Any, ...]:

@@ -4,10 +4,10 @@ import difflib
 import math
 from typing import TYPE_CHECKING
 
-from .faults import BundleFault, short
+from .faults import BundleFault, PronunciationFault, short
 
 if TYPE_CHECKING:
-    from .manifest import Manifest, State, Tensor
+    from .manifest import Decision, Manifest, State, Streaming, Tensor
 
 KEYWORDS, PHONES = "keywords", "phones"
 TASKS = (KEYWORDS, PHONES)
@@ -17,6 +17,10 @@ MAX_SCORES = 1_000_000
 MAX_STATES = 1024
 MAX_STATE_BYTES = 64 << 20
 """Most bytes of all states together: a stream keeps them, and a device has many streams."""
+MAX_PHRASES = 1000
+MAX_PHRASE_PHONES = 100
+"""Most phones of a phrase, about 10 s of speech; of all phrases' ways together a thousand times as
+many are kept and scored, in 13 MB."""
 _MAX_DIMENSIONS = 8
 _FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 
@@ -140,18 +144,61 @@ def check_decision(manifest: "Manifest") -> None:
             f"decision.keywords {short(strangers)} are not among the labels "
             f"{short(list(manifest.labels))}"
         )
+    _check_look_back(decision, manifest.streaming)
+
+
+def _check_look_back(decision: "Decision", streaming: "Streaming") -> None:
     num_scores = decision.smoothing_windows * len(decision.keywords)
     if num_scores > MAX_SCORES:
         raise BundleFault(
             f"decision.smoothing_windows times keywords must be at most {MAX_SCORES:,} scores to "
             f"keep, got {num_scores:,}"
         )
-    span_samples = (decision.patience - 1) * manifest.streaming.hop_samples
-    if span_samples >= manifest.streaming.window_samples:
+    span_samples = (decision.patience - 1) * streaming.hop_samples
+    if span_samples >= streaming.window_samples:
         raise BundleFault(
             f"decision.patience {decision.patience} spans {span_samples} samples, and "
             f"the windows that agree must overlap: keep (patience - 1) * hop_samples under "
-            f"window_samples {manifest.streaming.window_samples}"
+            f"window_samples {streaming.window_samples}"
+        )
+
+
+def check_phrases(manifest: "Manifest") -> None:
+    """Phrases are of a phone model, in phones that it tells, and bounded: each is scored in every
+    frame."""
+    phrases = manifest.phrases
+    if phrases is None:
+        return
+    if manifest.task != PHONES:
+        raise BundleFault(f"phrases are for a phone model, and this one tells {manifest.task}")
+    ways = phrases.pronunciations
+    check_names("phrases.pronunciations", tuple(ways))
+    within("phrases.pronunciations: how many keywords", len(ways), 1, MAX_PHRASES)
+    if set(ways) != set(phrases.decision.keywords):
+        raise BundleFault(
+            f"phrases.decision.keywords {short(list(phrases.decision.keywords))} must be those "
+            f"that have pronunciations, {short(list(ways))}"
+        )
+    _check_look_back(phrases.decision, manifest.streaming)
+    # Not for a bundle of keywords: what judges phones need not be loaded there.
+    from .pronunciation.phone_columns import columns_of
+
+    try:
+        columns = columns_of(manifest.labels)
+        for word, said in ways.items():
+            if not said:
+                raise BundleFault(f"the keyword {short(word)} has no phones: leave it out")
+            for phones in said:
+                columns.find(phones, f"the keyword {short(word)}")
+                within(f"phones of the keyword {short(word)}", len(phones), 1, MAX_PHRASE_PHONES)
+    except PronunciationFault as fault:
+        raise BundleFault(str(fault)) from fault
+    longest = max(len(phones) for said in ways.values() for phones in said)
+    num_states = longest * sum(map(len, ways.values()))
+    if num_states > 1000 * MAX_PHRASE_PHONES:
+        raise BundleFault(
+            f"phrases: pronunciations times the longest one's phones must be at most "
+            f"{1000 * MAX_PHRASE_PHONES:,}, got {num_states:,}; give fewer keywords"
         )
 
 

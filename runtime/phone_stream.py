@@ -18,6 +18,12 @@ _LEAST = np.finfo(np.float32).tiny
 """A posterior that float32 cannot hold has a logarithm all the same."""
 
 
+def log_posteriors(answer: np.ndarray) -> np.ndarray:
+    """Natural logarithms of a model's answer, all finite."""
+    logs: np.ndarray = np.log(np.maximum(answer, _LEAST))
+    return logs
+
+
 @dataclass(frozen=True, eq=False)
 class Frames:
     """A stretch of a stream, frame by frame."""
@@ -70,11 +76,10 @@ class PhoneStream(HopStream[Frames]):
         manifest = model.manifest
         self._memory = form_of(manifest.streaming).start(model)
         self._shape = manifest.answer_shape
-        hop_samples = manifest.streaming.hop_samples
-        self._frame_samples = hop_samples // self._shape[0]
+        self._frame_samples = manifest.frame_samples
         self._frame_s = self._frame_samples / manifest.sample_rate
         self._tail_samples = round(TAIL_S * manifest.sample_rate)
-        super().__init__(hop_samples)
+        super().__init__(manifest.streaming.hop_samples)
 
     def reset(self) -> None:
         """Back to silence at 0 seconds, as a new stream."""
@@ -90,7 +95,7 @@ class PhoneStream(HopStream[Frames]):
         answers = [np.array(self._memory.answer(hop)) for hop in self._hops(block)]
         posteriors = np.concatenate([np.zeros((0, self._shape[1]), dtype=np.float32), *answers])
         return Frames(
-            log_posteriors=np.log(np.maximum(posteriors, _LEAST)),
+            log_posteriors=log_posteriors(posteriors),
             first_frame=num_answers * self._shape[0],
             frame_s=self._frame_s,
         )

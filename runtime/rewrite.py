@@ -1,4 +1,4 @@
-"""Give a bundle on disk another decision, or one file more, and seal its manifest again."""
+"""Give a bundle on disk another decision, other phrases or one file more, and seal it again."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,15 @@ from .atomic import replacing_file, replacing_folder
 from .bundle import Bundle, read_bundle
 from .digest import sha256
 from .faults import BundleFault
-from .manifest import MANIFEST_FILE, SCHEMA_VERSION, Decision, Manifest, check_version, seal
+from .manifest import (
+    MANIFEST_FILE,
+    SCHEMA_VERSION,
+    Decision,
+    Manifest,
+    Phrases,
+    check_version,
+    seal,
+)
 
 
 def write_decision(
@@ -34,19 +42,16 @@ def write_decision(
             lost, or a decision that breaks a rule of the format; the bundle is as it was.
         OSError: the folder cannot be written; the bundle is as it was.
     """
-    folder = Path(path)
-    manifest = _changeable(folder).manifest
-    changed = seal(
-        dataclasses.replace(
-            manifest,
-            decision=decision,
-            measured={**manifest.measured, **(measured or {})},
-            schema_version=SCHEMA_VERSION,
-        )
-    )
-    with replacing_file(folder / MANIFEST_FILE) as temporary:
-        temporary.write_text(changed.to_json(), encoding="utf-8")
-    return changed
+    manifest = _changeable(Path(path)).manifest
+    return _write(path, dataclasses.replace(manifest, decision=decision), measured)
+
+
+def write_phrases(
+    path: str | Path, phrases: Phrases, *, measured: Mapping[str, Any] | None = None
+) -> Manifest:
+    """Replace the keywords that a bundle of phones listens for; as `write_decision`."""
+    manifest = _changeable(Path(path)).manifest
+    return _write(path, dataclasses.replace(manifest, phrases=phrases), measured)
 
 
 def write_file(
@@ -70,20 +75,30 @@ def write_file(
     """
     folder = Path(path)
     bundle = _changeable(folder)
-    manifest = bundle.manifest
-    changed = seal(
-        dataclasses.replace(
-            manifest,
-            files={**manifest.files, name: sha256(data).hexdigest()},
-            measured={**manifest.measured, **(measured or {})},
-            schema_version=SCHEMA_VERSION,
-        )
-    )
+    files = {**bundle.manifest.files, name: sha256(data).hexdigest()}
+    changed = _sealed(dataclasses.replace(bundle.manifest, files=files), measured)
     with replacing_folder(folder) as temporary:
         for file, content in {**bundle.files, name: data}.items():
             (temporary / file).write_bytes(content)
         (temporary / MANIFEST_FILE).write_text(changed.to_json(), encoding="utf-8")
     return changed
+
+
+def _write(path: str | Path, manifest: Manifest, measured: Mapping[str, Any] | None) -> Manifest:
+    changed = _sealed(manifest, measured)
+    with replacing_file(Path(path) / MANIFEST_FILE) as temporary:
+        temporary.write_text(changed.to_json(), encoding="utf-8")
+    return changed
+
+
+def _sealed(manifest: Manifest, measured: Mapping[str, Any] | None) -> Manifest:
+    return seal(
+        dataclasses.replace(
+            manifest,
+            measured={**manifest.measured, **(measured or {})},
+            schema_version=SCHEMA_VERSION,
+        )
+    )
 
 
 def _changeable(folder: Path) -> Bundle:

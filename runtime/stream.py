@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from .gate import SpeechGate, context_hops, pre_roll_hops
 from .hops import HopStream
 from .keyword import Event, KeywordDetector
 from .manifest_rules import PHONES
-from .phone_stream import PhoneStream
+from .phone_stream import TAIL_S, PhoneStream
 from .waveform import as_waveform, describe
+
+if TYPE_CHECKING:
+    from .phrases.spotter import PhraseSpotter
 
 
 class Engine(Protocol):
@@ -61,6 +64,8 @@ class Model:
     def stream(self, *, threshold: float | None = None, gate: bool = True) -> HopStream[Any]:
         """A new stream at 0 seconds: a `Stream` of keyword events, or of phones a `PhoneStream`.
 
+        A phone model that has phrases gives their events; `PhoneStream(model)` gives its phones.
+
         Args:
             threshold: in place of the manifest's, in (0, 1]; of keywords alone.
             gate: leave the model out of stretches without speech; see gate.py. Phones are told of
@@ -69,7 +74,7 @@ class Model:
         Raises:
             BundleFault: a threshold outside (0, 1], or one for phones.
         """
-        if self.manifest.task == PHONES:
+        if self.manifest.task == PHONES and self.manifest.phrases is None:
             if threshold is not None:
                 raise BundleFault(
                     f"{self.manifest.name!r} tells phones, which no threshold decides on; leave "
@@ -127,13 +132,7 @@ class Stream(HopStream[list[Event]]):
     def __init__(self, model: Model, *, threshold: float | None = None, gate: bool = True) -> None:
         self._model = model
         manifest = model.manifest
-        self._detector = KeywordDetector(
-            manifest.keyword_decision,
-            manifest.labels,
-            manifest.streaming,
-            manifest.sample_rate,
-            threshold=threshold,
-        )
+        self._detector = _detector(manifest, threshold)
         self._memory = form_of(manifest.streaming).start(model)
         self._gate = SpeechGate.of(manifest) if gate else None
         kept_hops = context_hops(manifest) + pre_roll_hops(manifest) if self._gate else 0
@@ -164,9 +163,8 @@ class Stream(HopStream[list[Event]]):
     def flush(self) -> list[Event]:
         """End the stream: give the events of its tail, then reset.
 
-        Silence follows until no window holds a received sample any more (one sample less than a
-        window of it), so that a word cut off by the end is seen wherever training put it in its
-        window. No event ends after the last received sample.
+        Silence follows, as much as `tail_samples` tells. No event ends after the last received
+        sample.
 
         Raises:
             BundleFault: as `push`.
@@ -174,11 +172,15 @@ class Stream(HopStream[list[Event]]):
         received_samples = self._received_samples
         if received_samples == 0:
             return []
-        window_samples = self._model.manifest.streaming.window_samples
-        events = self.push(np.zeros(window_samples - 1, dtype=np.float32))
+        events = self.push(np.zeros(tail_samples(self._model.manifest), dtype=np.float32))
         self.reset()
         end_s = received_samples / self._model.sample_rate
-        return [dataclasses.replace(event, end_s=min(event.end_s, end_s)) for event in events]
+        return [
+            dataclasses.replace(
+                event, start_s=min(event.start_s, end_s), end_s=min(event.end_s, end_s)
+            )
+            for event in events
+        ]
 
     def _keep(self, hop: np.ndarray) -> None:
         self._forgot = self._forgot or len(self._unanswered) == self._unanswered.maxlen
@@ -187,8 +189,7 @@ class Stream(HopStream[list[Event]]):
     def _evaluate(self, hop: np.ndarray) -> list[Event]:
         """The events of the hops that were kept, and of this one."""
         if not self._unanswered:
-            event = self._detector.update(self._memory.answer(hop), self._received_samples)
-            return [] if event is None else [event]
+            return self._detector.update(self._memory.answer(hop), self._received_samples)
         hops = [*self._unanswered, hop]
         first_end = self._received_samples - (len(hops) - 1) * len(hop)
         ends = range(first_end, self._received_samples + 1, len(hop))
@@ -197,17 +198,42 @@ class Stream(HopStream[list[Event]]):
             self._memory.reset()
             self._detector.skip()
             warming_hops = context_hops(self._model.manifest)
-        events = []
+        events: list[Event] = []
         for number, (hop, end_samples) in enumerate(zip(hops, ends, strict=True)):
             if number < warming_hops:
                 self._memory.warm(hop)
                 continue
-            event = self._detector.update(self._memory.answer(hop), end_samples)
-            if event is not None:
-                events.append(event)
+            events += self._detector.update(self._memory.answer(hop), end_samples)
         self._unanswered.clear()
         self._forgot = False
         return events
+
+
+def _detector(manifest: Manifest, threshold: float | None) -> "KeywordDetector | PhraseSpotter":
+    if manifest.phrases is None:
+        return KeywordDetector(
+            manifest.keyword_decision,
+            manifest.labels,
+            manifest.streaming,
+            manifest.sample_rate,
+            threshold=threshold,
+        )
+    from .phrases.spotter import PhraseSpotter  # not for a bundle of keywords: it costs memory
+
+    return PhraseSpotter(manifest, threshold=threshold)
+
+
+def tail_samples(manifest: Manifest) -> int:
+    """Silence after the last received sample that a flush hears.
+
+    Until no window holds a received sample any more, one sample less than a window, a word cut off
+    by the end is seen wherever training put it in its window. Phones are told once: those of the
+    end are told `TAIL_S` later at most, and that fills the last hop.
+    """
+    streaming = manifest.streaming
+    if manifest.phrases is None:
+        return streaming.window_samples - 1
+    return round(TAIL_S * manifest.sample_rate) + streaming.hop_samples - 1
 
 
 def load(path: str | Path, *, threads: int = 1) -> Model:

@@ -1,9 +1,8 @@
 """Measure a bundle's false alarms on long audio and give it thresholds that keep a rate."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle import Bundle, read_bundle
-from runtime.rewrite import write_decision
+from runtime.phrases.asked import Keywords, asking_for
+from runtime.rewrite import write_decision, write_phrases
 
 from .. import CallError
 from .det import Hits, alarms_allowed, count_alarms, count_hits
@@ -58,6 +58,7 @@ def calibrate(
     target: Target,
     *,
     positives: Path | None = None,
+    phrases: Keywords | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Choose a threshold for each keyword and write them into the bundle.
@@ -67,6 +68,7 @@ def calibrate(
         negatives: long audio without keywords. Its test partition is left for `evaluate`.
         target: the rate, and how it is kept.
         positives: labelled clips, whose valid partition tells misses at the thresholds.
+        phrases: of a phone model: keywords to put in, in place of those it has.
         dry_run: measure and choose, and leave the bundle as it is.
 
     Returns:
@@ -75,7 +77,7 @@ def calibrate(
     Raises:
         CallError: a zip to write to, or too few hours for the rate.
         CompressError: no threshold keeps the rate.
-        BundleFault: no such bundle, or one that fails.
+        BundleFault: no such bundle, one that fails, or phrases that it cannot listen for.
         DataError: audio that cannot be used.
         OSError: the bundle cannot be written; it is as it was.
     """
@@ -85,6 +87,8 @@ def calibrate(
             "or add --dry-run to only see the thresholds"
         )
     bundle = read_bundle(path)
+    if phrases is not None:
+        bundle = replace(bundle, manifest=asking_for(bundle.manifest, phrases))
     manifest, sample_rate = bundle.manifest, bundle.manifest.sample_rate
     keywords = keywords_of(manifest)
     audio = read_negatives(negatives, keywords, testing=False)
@@ -124,14 +128,13 @@ def calibrate(
         "keywords": rows,
     }
     if not dry_run:
-        write_decision(
-            path,
-            dataclasses.replace(
-                manifest.keyword_decision,
-                thresholds=dict(zip(keywords, chosen.tolist(), strict=True)),
-            ),
-            measured={"calibration": told},
-        )
+        thresholds = dict(zip(keywords, chosen.tolist(), strict=True))
+        decision = replace(manifest.keyword_decision, thresholds=thresholds)
+        measured = {"calibration": told}
+        if manifest.phrases is None:
+            write_decision(path, decision, measured=measured)
+        else:
+            write_phrases(path, replace(manifest.phrases, decision=decision), measured=measured)
     return {
         "bundle": f"{path} would be written" if dry_run else str(path),
         "partitions_of_negatives": list(audio.partitions),

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from ..flags import DryRun, Json
+from ..flags import DryRun, Json, Keywords
 from ..printing import show
 
 EXAMPLE = (
     "Example: compress calibrate keywords.bundle --false-alarms-per-hour 0.5 --negatives "
-    "audiobooks/"
+    'audiobooks/. Typed keywords: compress calibrate phones.bundle --keyword "turn on the lights" '
+    "--false-alarms-per-hour 1 --negatives audiobooks/"
 )
 
 
@@ -27,6 +28,7 @@ def calibrate(
             "left for compress evaluate."
         ),
     ],
+    keyword: Keywords = None,
     positives: Annotated[
         Path | None,
         typer.Option(help="Labelled clips: the valid partition tells misses at the thresholds."),
@@ -51,7 +53,8 @@ def calibrate(
 ) -> None:
     """Choose each keyword's threshold by its false alarms on long audio, and write them in.
 
-    The upper bound is Poisson's at 95 %: no alarm in T hours means fewer than 3 / T per hour.
+    With --keyword a bundle of phones gets the words too, and listens for them from then on. The
+    upper bound is Poisson's at 95 %: no alarm in T hours means fewer than 3 / T per hour.
     """
     from ..detection.calibrating import Target
     from ..detection.calibrating import calibrate as run
@@ -63,4 +66,10 @@ def calibrate(
         tolerance_s=tolerance_ms / 1000.0,
         seed=seed,
     )
-    show(run(bundle, negatives, target, positives=positives, dry_run=dry_run), as_json)
+    phrases = None
+    if keyword is not None:
+        from ..typed_keywords import pronunciations
+
+        phrases = pronunciations(keyword)
+    found = run(bundle, negatives, target, positives=positives, phrases=phrases, dry_run=dry_run)
+    show(found, as_json)

@@ -52,8 +52,9 @@ def export(
     run: Annotated[
         Path,
         typer.Argument(
-            help="Run folder of compress finetune, or an audio classifier's folder of Hugging Face "
-            "transformers (which needs the extra 'optimum')."
+            help="Run folder of compress finetune; otolite-phones, a phone model that ships; or an "
+            "audio classifier's folder of Hugging Face transformers (which needs the extra "
+            "'optimum')."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Bundle folder to write; an older bundle is replaced.")],

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..faults import PronunciationFault
-from .phone_posteriors import NOTHING
+from .phone_columns import NOTHING
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from .alignment import Place, align, fewest_frames
 from .fit import fits
 from .goodness import goodness
 from .judgement import Phone, Sentence, Status, sentence_of, word_of
-from .phone_posteriors import FLOOR, NOTHING, PhonePosteriors, prepared
+from .phone_columns import FLOOR, NOTHING
+from .phone_posteriors import PhonePosteriors, prepared
 from .rivals import rivals
 from .spots import Spot, find_spots
 
@@ -56,7 +57,7 @@ def check(
     if not (math.isfinite(margin) and margin >= 0):
         raise PronunciationFault(f"the margin must be 0 nats or more, got {short(margin)}")
     ready = prepared(posteriors, labels)
-    asked = [ready.columns_of(phones, text) for text, phones in words]
+    asked = [ready.columns.find(phones, f"the word {short(text)}") for text, phones in words]
     if not asked:
         raise PronunciationFault("there is no word to check: give the text that was read")
     reach = max(1, round(_REACH_S / frame_s))
@@ -145,9 +146,9 @@ def _with_times(
         num_waiting, now = 0, max(place.last + 1, first)
     return [
         Phone(
-            phone=None if verdict.asked is None else ready.names[verdict.asked],
+            phone=None if verdict.asked is None else ready.columns.names[verdict.asked],
             status=verdict.status,
-            heard=None if verdict.heard is None else ready.names[verdict.heard],
+            heard=None if verdict.heard is None else ready.columns.names[verdict.heard],
             start_s=first * frame_s,
             end_s=end * frame_s,
             gop=verdict.gop,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..faults import PronunciationFault, short
 from .judgement import Phone, Sentence
-from .phone_posteriors import FLOOR
+from .phone_columns import FLOOR
 
 _MOST_S = 0.5
 """A phone that is longer than this is as long as this: what is longer is a pause."""

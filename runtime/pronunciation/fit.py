@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .alignment import Place
-from .phone_posteriors import NOTHING
+from .phone_columns import NOTHING, behind
 
 
 def fits(
@@ -34,7 +34,7 @@ def fits(
     path = np.full(len(log_probs), NOTHING)
     for place in places:
         path[place.first : place.last + 1] = place.column
-    behind = log_probs[np.arange(len(path)), path].astype(np.float64) - log_probs.max(axis=1)
+    lost = behind(log_probs)[np.arange(len(path)), path]
     ends = np.cumsum([len(word) for word in words])
     firsts = np.array(
         [places[end - len(word)].first for end, word in zip(ends, words, strict=True)]
@@ -43,7 +43,7 @@ def fits(
     halves = (afters[:-1] + firsts[1:]) // 2
     starts = np.maximum(firsts - reach, np.append(0, halves))
     stops = np.minimum(afters + reach, np.append(halves, len(path)))
-    sums = np.append(0.0, behind.cumsum())
+    sums = np.append(0.0, lost.cumsum())
     return [
         float(sums[stop] - sums[start]) / len(word)
         for start, stop, word in zip(starts, stops, words, strict=True)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .phone_posteriors import FLOOR
+from .phone_columns import FLOOR
 
 
 class Goodness(NamedTuple):

@@ -10,7 +10,7 @@ from ..arrays import read_arrays
 from ..faults import BundleFault
 from .evidence import SENTENCE_WIDTH, WORD_WIDTH, evidence, phone_width
 from .judgement import Phone, Sentence, Status, Word, completeness
-from .phone_posteriors import BLANK, NO_PHONE, PAUSE
+from .phone_columns import BLANK, NO_PHONE, PAUSE
 
 GRADES_FILE = "grades.npz"
 """Of a bundle, where it grades."""

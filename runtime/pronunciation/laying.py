@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .alignment import Place
-from .phone_posteriors import FLOOR
+from .phone_columns import FLOOR
 
 _LEAST, _MOST = 0.5, 1.5
 """Cost of a phone in place of another, the likelier it was there the less."""

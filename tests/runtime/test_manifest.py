@@ -228,7 +228,7 @@ def test_states_are_read_back_as_written(steps_raw: dict[str, Any]) -> None:
     assert Manifest.from_json(made.to_json()) == made
     assert made.inputs == (Tensor(name="pcm", shape=(1, 200), dtype="float32"),)
     assert made.outputs == (Tensor(name="posteriors", shape=(1, 3), dtype="float32"),)
-    assert steps_raw["schema_version"] == "1.2"
+    assert steps_raw["schema_version"] == "1.3"
     assert steps_raw["states"] == [
         {"name": "tail", "shape": [1, 3], "dtype": "float32", "initial": 0.0},
         {"name": "leak", "shape": [1, 2], "dtype": "float32", "initial": 0.25},
@@ -238,12 +238,13 @@ def test_states_are_read_back_as_written(steps_raw: dict[str, Any]) -> None:
     assert named == {"posteriors": (1, 3), "tail_next": (1, 3), "leak_next": (1, 2)}
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_a_manifest_of_an_older_schema_reads_as_before(
     manifest_raw: dict[str, Any], version: str
 ) -> None:
     assert "states" not in manifest_raw
     assert "thresholds" not in manifest_raw["decision"]
+    assert "phrases" not in manifest_raw
     raw = manifest_raw | {"schema_version": version}
     raw["digest"] = digest_of(raw)
     old = Manifest.from_json(json.dumps(raw))

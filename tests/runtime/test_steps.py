@@ -114,7 +114,7 @@ def test_events_stand_where_the_model_looks_back_to(steps: Model) -> None:
     wanted = [
         event
         for number, row in enumerate(expected(waveform, 5))
-        if (event := detector.update(row, 5 * (number + 1)))
+        for event in detector.update(row, 5 * (number + 1))
     ]
     events = steps.stream().push(waveform)
     assert {event.label for event in events} == {"yes", "no"}

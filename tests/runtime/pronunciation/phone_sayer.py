@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.pronunciation.phone_posteriors import BLANK, NO_PHONE, PAUSE
+from runtime.pronunciation.phone_columns import BLANK, NO_PHONE, PAUSE
 
 PHONES = ("AA", "AE", "AH", "B", "D", "EH", "IY", "K", "L", "M", "S", "T", "UH")
 LABELS = (BLANK, *PHONES, PAUSE, NO_PHONE)

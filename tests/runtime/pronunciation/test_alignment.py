@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runtime.faults import PronunciationFault
 from runtime.pronunciation.alignment import Place, align, decode, fewest_frames
-from runtime.pronunciation.phone_posteriors import NOTHING
+from runtime.pronunciation.phone_columns import NOTHING
 
 NUM_PHONES = 3
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runtime.pronunciation.alignment import align, decode, fewest_frames
 from runtime.pronunciation.fit import fits
-from runtime.pronunciation.phone_posteriors import NOTHING
+from runtime.pronunciation.phone_columns import NOTHING
 
 NUM_PHONES = 4
 

@@ -5,7 +5,7 @@ import pytest
 
 from runtime.pronunciation.alignment import Place
 from runtime.pronunciation.laying import lay
-from runtime.pronunciation.phone_posteriors import FLOOR
+from runtime.pronunciation.phone_columns import FLOOR
 
 NUM_PHONES = 6
 

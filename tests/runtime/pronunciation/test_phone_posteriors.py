@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from runtime.faults import PronunciationFault
-from runtime.pronunciation.phone_posteriors import FLOOR, prepared
+from runtime.pronunciation.phone_columns import FLOOR
+from runtime.pronunciation.phone_posteriors import prepared
 
 LABELS = ("K", "_blank_", "AE", "SIL", "ERR")
 PROBABILITIES = np.array([[0.1, 0.5, 0.1, 0.2, 0.1], [0.0, 0.0, 1.0, 0.0, 0.0]])
@@ -17,7 +18,7 @@ def _logs(probabilities: np.ndarray) -> np.ndarray:
 
 def test_blanks_and_pauses_become_one_column_and_come_first() -> None:
     posteriors = prepared(_logs(PROBABILITIES), LABELS)
-    assert posteriors.names == ("_blank_", "K", "AE", "ERR")
+    assert posteriors.columns.names == ("_blank_", "K", "AE", "ERR")
     assert np.exp(posteriors.log_probs[0]) == pytest.approx([0.7, 0.1, 0.1, 0.1], abs=1e-6)
 
 
@@ -53,11 +54,11 @@ def test_what_is_no_posteriors_is_refused(
 
 def test_a_phone_that_the_model_does_not_know_is_named() -> None:
     posteriors = prepared(_logs(PROBABILITIES), LABELS)
-    assert posteriors.columns_of(("K", "AE", "K"), "cack") == [1, 2, 1]
+    assert posteriors.columns.find(("K", "AE", "K"), "the word") == [1, 2, 1]
     with pytest.raises(PronunciationFault, match=r"'cat' has a phone 'T'.*\(K AE\)"):
-        posteriors.columns_of(("K", "AE", "T"), "cat")
+        posteriors.columns.find(("K", "AE", "T"), "the word 'cat'")
     for never_asked in ("SIL", "ERR", "_blank_", "AE1"):
         with pytest.raises(PronunciationFault, match=never_asked):
-            posteriors.columns_of((never_asked,), "x")
+            posteriors.columns.find((never_asked,), "x")
     with pytest.raises(PronunciationFault, match="no phones"):
-        posteriors.columns_of((), "x")
+        posteriors.columns.find((), "x")

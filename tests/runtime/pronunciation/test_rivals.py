@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.pronunciation.alignment import Place
-from runtime.pronunciation.phone_posteriors import NOTHING
+from runtime.pronunciation.phone_columns import NOTHING
 from runtime.pronunciation.rivals import rivals
 
 NUM_PHONES = 3

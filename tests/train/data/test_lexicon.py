@@ -33,15 +33,38 @@ def test_the_rules_mostly_agree_with_the_dictionary(lexicon):
         assert tuple(lexicon._by_rule(word)) == lexicon.phones(word)
 
 
+def test_every_way_to_say_a_text_is_told_the_usual_first(lexicon):
+    assert [" ".join(way) for way in lexicon.ways("the", most=9)] == ["DH AH", "DH IY"]
+    ways = [" ".join(way) for way in lexicon.ways("Turn on the lights!", most=9)]
+    assert ways == [
+        f"T ER N {on} {the} L AY T S"
+        for on, the in (
+            ("AA N", "DH AH"), ("AO N", "DH AH"), ("AA N", "DH IY"), ("AO N", "DH IY"),
+        )
+    ]  # fmt: skip
+    assert lexicon.ways("Turn on the lights!", most=1) == [lexicon.phones("turn on the lights")]
+
+
+def test_ways_are_bounded_in_a_long_text(lexicon):
+    ways = lexicon.ways("the " * 100, most=16)
+    assert len(set(ways)) == len(ways) == 16
+    assert ways[0] == ("DH", "AH") * 100
+
+
 @pytest.mark.parametrize("text", ["", " ?! ", "_"])
 def test_nothing_said_is_an_error(lexicon, text):
     with pytest.raises(DataError, match="give words of English"):
         lexicon.phones(text)
 
 
-def test_other_scripts_are_an_error(lexicon):
-    with pytest.raises(DataError):
-        lexicon.phones("привет")
+@pytest.mark.parametrize("text", ["привет", "東京", "γειά"])
+def test_other_scripts_are_an_error(lexicon, text):
+    with pytest.raises(DataError, match=f"says '{text}' in English"):
+        lexicon.phones(text)
+
+
+def test_an_accent_is_no_other_script(lexicon):
+    assert " ".join(lexicon.phones("café")) == "K AE F EY"
 
 
 @given(st.lists(st.sampled_from(PHONES), min_size=1))

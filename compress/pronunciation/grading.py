@@ -32,10 +32,12 @@ def teach(path: Path, data: Path, *, seed: int, dry_run: bool) -> dict[str, Any]
         what was learned from, and agreement with experts on speakers held back.
 
     Raises:
-        CallError: a bundle of another task.
+        CallError: a bundle of another task, or a zip, which cannot be changed in place.
         BundleFault, DataError, CompressError: of reading, hearing and learning.
     """
     bundle = phones_bundle(path)
+    if path.is_file() and not dry_run:  # told now, and not after minutes of hearing
+        raise CallError(f"{path} is a zip, and grades are written into a folder: unpack it first")
     model = load(path)
     graded = read_graded(data, "train")
     names = gradable(bundle.manifest.labels)

